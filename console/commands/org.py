@@ -1,0 +1,87 @@
+"""组织文档 / The organisation's documents: lint, publish, schemas."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.terminal import AsJson, DryRun, Person, emit, note_two_person_rule, say
+
+NAME = "org"
+app = typer.Typer(no_args_is_help=True)
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Document folders; a later one replaces files of the same name."),
+]
+
+
+@app.command()
+def lint(folders: Folders = None, as_json: AsJson = False) -> None:
+    """Report every mistake with file, line and what to do; exit 1 if there is any."""
+    from dataclasses import asdict
+
+    from loopwright.settings import load_settings
+    from tasks.publish import lint as lint_files
+    from tasks.publish import read_folders
+
+    files = read_folders(folders or load_settings().documents)
+    mistakes = lint_files(files)
+
+    def human() -> None:
+        for m in mistakes:
+            say(f"{m.file}:{m.line}: {m.what} → {m.fix}")
+        say(f"✗ {len(mistakes)} mistakes" if mistakes else f"✓ {len(files)} files, no mistakes")
+
+    emit({"files": len(files), "items": [asdict(m) for m in mistakes]}, as_json, human)
+    sys.exit(1 if mistakes else 0)
+
+
+@app.command()
+def publish(
+    folders: Folders = None, person: Person = "", dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
+    """Store a checked set as the one that runs from now on."""
+    from loopwright.db import Database
+    from loopwright.history.envelope import Actor
+    from loopwright.migrate import require_current
+    from loopwright.now import utc_now
+    from loopwright.settings import load_settings
+    from policy.documents import load_set
+    from tasks.publish import documents_only, read_folders, set_hash
+    from tasks.publish import publish as publish_set
+
+    settings = load_settings()
+    files = read_folders(folders or settings.documents)
+    if dry_run:
+        mistakes = load_set(documents_only(files))[1]
+        emit(
+            {"sha256": set_hash(files), "mistakes": len(mistakes)},
+            as_json,
+            lambda: say(f"{len(files)} files, {len(mistakes)} mistakes; nothing was published"),
+        )
+        sys.exit(1 if mistakes else 0)
+    db = Database(settings.database.url)
+    require_current(db)
+    by = Actor("person", person or "operator", "cli")
+    note_two_person_rule(settings.language)
+    done = publish_set(db, files, by, utc_now())
+    emit(
+        {"publication": done.number, "sha256": done.sha256, "files": len(files)},
+        as_json,
+        lambda: say(
+            f"✓ publication {done.number} runs now ({len(files)} files, {done.sha256[:12]})"
+        ),
+    )
+
+
+@app.command()
+def schema(kind: Annotated[str, typer.Argument(help="A document kind, such as policy.")]) -> None:
+    """Print a document kind's JSON Schema, for editors."""
+    from loopwright.errors import InputError
+    from policy.documents import KINDS
+    from policy.documents import schema as schema_of
+
+    if kind not in KINDS:
+        raise InputError(f"no document kind {kind!r}", f"use one of: {', '.join(KINDS)}")
+    sys.stdout.write(schema_of(kind).decode())

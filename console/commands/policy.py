@@ -1,0 +1,86 @@
+"""策略 / The routing policy: lint it, evaluate it on labelled feedback."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from console.terminal import AsJson, emit, say, table
+from loopwright.errors import DocumentError
+
+NAME = "policy"
+app = typer.Typer(no_args_is_help=True)
+Documents = Annotated[
+    list[Path] | None,
+    typer.Option("--documents", help="Document folders, later ones overlaid; default: published."),
+]
+
+
+@app.command()
+def lint(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Document folders.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the rules and run the policy's own tests; exit 1 if one fails."""
+    from loopwright.settings import load_settings
+    from policy.documents import load_set
+    from tasks.publish import documents_only, read_folders
+
+    files = read_folders(folders or load_settings().documents)
+    documents, mistakes = load_set(documents_only(files))
+    problems = [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes]
+    tests = len(documents.rulebook.tests) if documents else 0
+
+    def human() -> None:
+        for problem in problems:
+            say(problem)
+        say(f"✗ {len(problems)} problems" if problems else f"✓ {tests} tests pass")
+
+    emit({"tests": tests, "items": problems}, as_json, human)
+    sys.exit(1 if problems else 0)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option("--data", help="Labelled JSONL(.gz) or CSV.")],
+    text: Annotated[str, typer.Option("--text", help="The field with the words.")],
+    label: Annotated[str, typer.Option("--label", help="The field with none, small or big.")],
+    by: Annotated[
+        str | None, typer.Option("--by", help="Also by each value of this field.")
+    ] = None,
+    documents: Documents = None,
+    as_json: AsJson = False,
+) -> None:
+    """Accuracy, macro-F1, abstained and confusion of the loop decision on labelled rows."""
+    from tasks.evaluate_policy import evaluate_policy
+    from tasks.records import read_records
+
+    report = evaluate_policy(
+        load_documents(documents), read_records(data), text=text, label=label, by=by
+    )
+    emit(
+        report,
+        as_json,
+        lambda: table(
+            data.name,
+            ("figure", "value"),
+            [(k, v) for k, v in report.items() if not isinstance(v, list | dict)],
+        ),
+    )
+
+
+def load_documents(folders: list[Path] | None):  # type: ignore[no-untyped-def]
+    from policy.documents import load_set
+    from tasks.publish import documents_only, read_folders
+
+    if folders is None:
+        from console.terminal import workspace
+
+        with workspace() as ws:
+            return ws.published.documents
+    found, mistakes = load_set(documents_only(read_folders(folders)))
+    if found is None:
+        lines = [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes]
+        raise DocumentError(f"{len(mistakes)} mistakes in the documents", lines, "mend them first")
+    return found

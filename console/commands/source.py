@@ -1,0 +1,57 @@
+"""来源 / Sources: list them, switch one off or on."""
+
+from typing import Annotated
+
+import typer
+
+from console.terminal import AsJson, emit, say, table, workspace
+
+NAME = "source"
+app = typer.Typer(no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="The source document's name.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Published sources with their state."""
+    from tasks.pull import source_states
+
+    with workspace() as ws:
+        items = source_states(ws)
+    emit(
+        {"items": items},
+        as_json,
+        lambda: table(
+            "来源 / sources",
+            ("name", "yields", "enabled", "stopped"),
+            [(i["name"], i["yields"], i["enabled"], i["stopped_reason"]) for i in items],
+        ),
+    )
+
+
+@app.command()
+def off(name: Name, as_json: AsJson = False) -> None:
+    """Do not pull this source until it is switched on again."""
+    switch(name, enabled=False, as_json=as_json)
+
+
+@app.command()
+def on(name: Name, as_json: AsJson = False) -> None:
+    """Pull this source again."""
+    switch(name, enabled=True, as_json=as_json)
+
+
+def switch(name: str, *, enabled: bool, as_json: bool) -> None:
+    from loopwright.now import utc_now
+    from tasks.ingest import save_state
+    from tasks.pull import source_named
+
+    with workspace() as ws:
+        source_named(ws, name)
+        with ws.db.begin() as tx:
+            save_state(tx, name, utc_now(), enabled=enabled)
+    emit(
+        {"source": name, "enabled": enabled},
+        as_json,
+        lambda: say(f"✓ {name} is {'on' if enabled else 'off'}"),
+    )

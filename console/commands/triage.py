@@ -1,0 +1,65 @@
+"""待判定 / What waits for a person: list it, decide it."""
+
+from typing import Annotated
+
+import typer
+
+from console.terminal import AsJson, Limit, Person, actor, emit, say, table, workspace
+from loopwright.errors import InputError
+
+NAME = "triage"
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command("list")
+def list_(limit: Limit = 30, as_json: AsJson = False) -> None:
+    """Issues in doubt, unrouted and disputed loops, proposed merges; most urgent first."""
+    from tasks.look import list_triage
+
+    with workspace() as ws:
+        items = list_triage(ws, limit)
+    emit(
+        {"items": items},
+        as_json,
+        lambda: table(
+            f"待判定 / waiting: {len(items)}",
+            ("what", "id", "kind", "due", "why", "words"),
+            [(i["what"], i["id"], i["kind"], i["due_at"], i["why"], i["words"]) for i in items],
+        ),
+    )
+
+
+@app.command()
+def decide(
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="An issue, loop or proposal.")],
+    person: Person,
+    kind: Annotated[str | None, typer.Option(help="An issue's kind: complaint, noise, …")] = None,
+    topic: Annotated[str | None, typer.Option(help="An issue's topic.")] = None,
+    unit: Annotated[str | None, typer.Option(help="The unit that gets a loop.")] = None,
+    accept: Annotated[
+        bool | None, typer.Option("--accept/--refuse", help="For a proposed merge.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Decide one: an issue by --kind and --topic, a loop by --unit, a merge by --accept."""
+    from loopwright.now import utc_now
+    from models.kinds import IssueKind
+    from tasks import decide as tasks
+
+    with workspace() as ws:
+        by, now = actor(ws, person), utc_now()
+        if unit is not None:
+            result = {"loop": tasks.decide_loop(ws, wanted, unit, by, now)}
+        elif accept is not None:
+            result = {"loop": tasks.decide_proposal(ws, wanted, accept, by, now)}
+        elif kind is not None or topic is not None:
+            chosen = kind or IssueKind.COMPLAINT
+            if chosen not in list(IssueKind):
+                raise InputError(f"no kind {chosen!r}", f"use one of: {', '.join(IssueKind)}")
+            opening = tasks.decide_issue(ws, wanted, IssueKind(chosen), topic, by, now)
+            result = {"fate": str(next(iter(opening.states.values())))}
+        else:
+            raise InputError(
+                "nothing to decide", "give --kind/--topic, or --unit, or --accept/--refuse"
+            )
+    emit(result, as_json, lambda: say(f"✓ decided: {' '.join(result.values())}"))

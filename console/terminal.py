@@ -1,0 +1,102 @@
+"""What the commands share: options, the workspace, who acts, and how results are printed.
+
+Results go to standard output (one JSON document with --json), progress and errors to standard
+error. Heavy modules are imported inside functions, so that `--help` stays quick.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loopwright.errors import InputError
+
+if TYPE_CHECKING:
+    from loopwright.history.envelope import Actor
+    from tasks.workspace import Workspace
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Person = Annotated[
+    str, typer.Option("--as", metavar="PERSON", help="Who acts: a person of the organisation.")
+]
+Language = Annotated[str, typer.Option("--lang", help="zh or en.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, change nothing.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most this many.")]
+
+
+@contextmanager
+def workspace() -> Iterator["Workspace"]:
+    """The configured workspace, closed at the end."""
+    from loopwright.settings import load_settings
+    from tasks.workspace import open_workspace
+
+    ws = open_workspace(load_settings())
+    try:
+        yield ws
+    finally:
+        ws.db.close()
+
+
+def actor(ws: "Workspace", person: str) -> "Actor":
+    """The acting person, recorded as via=cli. Raises InputError for somebody unknown."""
+    from loopwright.history.envelope import Actor
+
+    people = ws.published.documents.organisation.person_by_id
+    if person not in people:
+        near = ", ".join(sorted(people)[:8])
+        raise InputError(f"nobody is called {person!r}", f"use a person's id, such as {near}")
+    return Actor("person", person, "cli")
+
+
+def emit(document: Mapping[str, Any], as_json: bool, human: Callable[[], None]) -> None:
+    """Print a result for programs or for people."""
+    if as_json:
+        text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
+        sys.stdout.write(text + "\n")
+    else:
+        human()
+
+
+def say(text: str = "") -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A plain table on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")
+    for row in rows:
+        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(grid)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on standard error while a long step runs; none in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def note_two_person_rule(language: str) -> None:
+    """Say that the two-person rule is not enforced at a terminal."""
+    words = {
+        "zh": "提示：终端不校验双人复核，仅记录操作人。",
+        "en": "Note: the two-person rule is enforced where people sign in, not at a terminal.",
+    }
+    sys.stderr.write(words.get(language, words["zh"]) + "\n")

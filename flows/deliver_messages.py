@@ -1,0 +1,14 @@
+"""Claim due messages, send them, record what became of each."""
+
+from prefect import flow
+
+from flows.steps import run_workspace, step
+from loopwright.now import utc_now
+from tasks import sweeps
+
+
+@flow(name="deliver_messages")
+async def deliver_messages() -> dict[str, int]:
+    """Lease after lease until none is due. Returns counts only."""
+    with run_workspace() as ws:
+        return await sweeps.deliver_messages(ws, utc_now, step)

@@ -1,0 +1,14 @@
+"""Classify waiting feedback, route its issues, open or join loops."""
+
+from prefect import flow
+
+from flows.steps import run_workspace, step
+from loopwright.now import utc_now
+from tasks import sweeps
+
+
+@flow(name="triage_feedback")
+async def triage_feedback() -> dict[str, int]:
+    """Lease after lease until nothing waits. Returns counts only."""
+    with run_workspace() as ws:
+        return await sweeps.triage_feedback(ws, utc_now, step)

@@ -1,0 +1,124 @@
+"""Settings: `loopwright.toml`, then environment `LOOPWRIGHT_…` (nested with `__`), then flags.
+
+A secret may also come as `…_FILE` naming a file that holds it. Nothing else reads the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from loopwright.errors import InputError
+
+PREFIX = "LOOPWRIGHT_"
+
+
+class Database(BaseModel):
+    url: str = "sqlite:///.loopwright/loopwright.db"
+
+
+class Smtp(BaseModel):
+    host: str = "localhost"
+    port: int = 25
+    username: str | None = None
+    password: SecretStr | None = None
+    starttls: bool = False
+    tls: bool = False
+    ca_file: Path | None = None
+    sender: str = "loopwright@localhost"
+    timeout: float = 30.0
+
+
+class Messages(BaseModel):
+    """`transport`: file (writes what would be sent) or smtp."""
+
+    transport: str = "file"
+    folder: Path = Path(".loopwright/outbox")
+    concurrency: int = 8
+
+
+class Identity(BaseModel):
+    """`secret` (or the file `secret_path`) keys the hashes of customers' keys; keep it for ever."""
+
+    secret: SecretStr | None = None
+    secret_path: Path = Path(".loopwright/identity.key")
+
+
+class Prefect(BaseModel):
+    """`home` holds Prefect's own database, never ours. `template`: its migrated empty form, by
+    default beside the installed packages, keyed by Prefect's version."""
+
+    home: Path = Path(".loopwright/prefect")
+    template: Path | None = None
+
+
+class Settings(BaseSettings):
+    """Everything an installation sets; see docs/reference/settings.md."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+    toml: ClassVar[Path] = Path("loopwright.toml")
+
+    database: Database = Database()
+    identity: Identity = Identity()
+    messages: Messages = Messages()
+    smtp: Smtp = Smtp()
+    prefect: Prefect = Prefect()
+    documents: tuple[Path, ...] = (Path("organisation"),)
+    inbox: Path = Path(".loopwright/inbox")
+    models: Path = Path(".loopwright/models")
+    language: str = "zh"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=cls.toml)
+        return init_settings, env_settings, toml
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Settings as they hold now. Raises InputError naming each wrong key."""
+    read_secret_files(os.environ)
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()
+        )
+        raise InputError(
+            f"settings: {wrong}", "correct loopwright.toml or the LOOPWRIGHT_… variable"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"loopwright.toml cannot be read: {error}", "correct the file") from None
+
+
+def read_secret_files(environment: Mapping[str, str]) -> None:
+    """Turn `LOOPWRIGHT_X_FILE=path` into `LOOPWRIGHT_X=content of path`."""
+    for name, path in list(environment.items()):
+        if name.startswith(PREFIX) and name.endswith("_FILE"):
+            try:
+                os.environ[name.removesuffix("_FILE")] = Path(path).read_text("utf-8").strip()
+            except OSError as error:
+                raise InputError(
+                    f"{name}: {path} cannot be read ({error.strerror})",
+                    "point it at a readable file that holds the secret",
+                ) from None
+            del os.environ[name]

@@ -1,0 +1,152 @@
+"""The closed lists of the domain: every enum a column or a decision may hold.
+
+Free of SQLModel on purpose, so that `policy/` can use the same words without a database.
+"""
+
+from enum import StrEnum
+
+
+class IssueKind(StrEnum):
+    """What the customer is doing; `noise` has no usable content."""
+
+    COMPLAINT = "complaint"
+    SUGGESTION = "suggestion"
+    PRAISE = "praise"
+    ENQUIRY = "enquiry"
+    LEAVE = "leave"
+    NOISE = "noise"
+
+
+class LoopKind(StrEnum):
+    SMALL = "small"
+    BIG = "big"
+
+
+class LoopState(StrEnum):
+    """Small: triage, open, resolved, verifying, closed. Big: candidate to watching, closed."""
+
+    TRIAGE = "triage"
+    OPEN = "open"
+    RESOLVED = "resolved"
+    VERIFYING = "verifying"
+    CANDIDATE = "candidate"
+    TRIAGED = "triaged"
+    PLANNED = "planned"
+    ACTING = "acting"
+    WATCHING = "watching"
+    CLOSED = "closed"
+
+
+class Outcome(StrEnum):
+    """How a loop ended; only `verified` counts as satisfied."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    WITHDRAWN = "withdrawn"
+    MERGED = "merged"
+    UNFOUNDED = "unfounded"
+    PROVEN = "proven"
+    NOT_PROVEN = "not proven"
+    ABANDONED = "abandoned"
+
+
+class TicketState(StrEnum):
+    ASSIGNED = "assigned"
+    ACCEPTED = "accepted"
+    RESOLVED = "resolved"
+    DONE = "done"
+    REJECTED = "rejected"
+
+
+class Level(StrEnum):
+    """The level of the organisation that resolves a loop."""
+
+    OUTLET = "outlet"
+    SUB_BRANCH = "sub_branch"
+    BRANCH = "branch"
+    DEPARTMENT = "department"
+    SEVERAL = "several"
+    EXECUTIVE = "executive"
+
+
+class UnitLevel(StrEnum):
+    HEAD_OFFICE = "head_office"
+    DEPARTMENT = "department"
+    BRANCH = "branch"
+    SUB_BRANCH = "sub_branch"
+    OUTLET = "outlet"
+
+
+class Priority(StrEnum):
+    P1 = "P1"
+    P2 = "P2"
+    P3 = "P3"
+    P4 = "P4"
+
+
+class IssueState(StrEnum):
+    """`triage` waits for a person; `looped` belongs to a loop; `noted` opens nothing."""
+
+    TRIAGE = "triage"
+    LOOPED = "looped"
+    NOTED = "noted"
+
+
+class Relation(StrEnum):
+    """Why an issue or loop hangs on another; each relation can be undone on its own."""
+
+    ORIGIN = "origin"
+    SAME_COMPLAINT = "same_complaint"
+    SAME_CAUSE = "same_cause"
+
+
+class MessageState(StrEnum):
+    QUEUED = "queued"
+    SENT = "sent"
+    QUARANTINED = "quarantined"
+
+
+class Yields(StrEnum):
+    """What a source's records become."""
+
+    FEEDBACK = "feedback"
+    CUSTOMERS = "customers"
+    MEASURES = "measures"
+    JOURNEY_EVENTS = "journey_events"
+
+
+class RatingKind(StrEnum):
+    NPS = "nps"
+    CSAT = "csat"
+    CES = "ces"
+    STARS = "stars"
+
+
+class EventKind(StrEnum):
+    """What can happen, in the past tense. Kinds are never renamed: old histories hold them."""
+
+    LOOP_OPENED = "loop.opened"
+    LOOP_JOINED = "loop.joined"
+    LOOP_LINKED = "loop.linked"
+    LOOP_ROUTED = "loop.routed"
+    LOOP_RESOLVED = "loop.resolved"
+    LOOP_REOPENED = "loop.reopened"
+    LOOP_DISPUTED = "loop.disputed"
+    LOOP_ARBITRATED = "loop.arbitrated"
+    LOOP_MERGED = "loop.merged"
+    LOOP_WITHDRAWN = "loop.withdrawn"
+    LOOP_CUSTOMER_IDENTIFIED = "loop.customer_identified"
+    TICKET_ASSIGNED = "ticket.assigned"
+    TICKET_ACCEPTED = "ticket.accepted"
+    TICKET_REJECTED = "ticket.rejected"
+    TICKET_RESOLVED = "ticket.resolved"
+    FEEDBACK_INGESTED = "feedback.ingested"
+    FEEDBACK_TRIAGED = "feedback.triaged"
+    ISSUE_DECIDED = "issue.decided"
+    PROPOSAL_DECIDED = "proposal.decided"
+    DOCUMENTS_PUBLISHED = "documents.published"
+    MESSAGE_SENT = "message.sent"
+    MESSAGE_QUARANTINED = "message.quarantined"
+    SOURCE_STOPPED = "source.stopped"
+    SOURCE_RESUMED = "source.resumed"
+    SYSTEM_STARTED = "system.started"

@@ -1,0 +1,102 @@
+"""The unit that is opened by an issue and must be closed, its issues and its links.
+
+No row here is ever written but through `tasks/change.py`; every column follows from the events.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Index, text
+from sqlmodel import Field, SQLModel
+
+from models.base import UtcDateTime
+
+OPEN_SMALL = "kind = 'small' AND state <> 'closed' AND customer_id IS NOT NULL"
+OPEN_BIG = "kind = 'big' AND state <> 'closed'"
+OPEN = "state <> 'closed'"
+LIKENESS = "likeness IS NOT NULL AND state <> 'closed'"
+
+
+class Loop(SQLModel, table=True):
+    __tablename__ = "loop"
+    __table_args__ = (
+        CheckConstraint("kind IN ('small', 'big')", name="kind"),
+        CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_has_time"),
+        CheckConstraint("(state = 'closed') = (outcome IS NOT NULL)", name="closed_has_outcome"),
+        # One open small loop per customer and topic.
+        Index(
+            "uq_loop_open_small",
+            "customer_id",
+            "topic",
+            unique=True,
+            sqlite_where=text(OPEN_SMALL),
+            postgresql_where=text(OPEN_SMALL),
+        ),
+        # One open big loop per topic and touchpoint.
+        Index(
+            "uq_loop_open_big",
+            "topic",
+            "touchpoint",
+            unique=True,
+            sqlite_where=text(OPEN_BIG),
+            postgresql_where=text(OPEN_BIG),
+        ),
+        Index("ix_loop_open", "opened_at", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
+        Index("ix_loop_customer", "customer_id", "topic"),
+        Index(
+            "ix_loop_complaint_number",
+            "complaint_number",
+            sqlite_where=text("complaint_number IS NOT NULL"),
+            postgresql_where=text("complaint_number IS NOT NULL"),
+        ),
+        Index(
+            "ix_loop_likeness",
+            "likeness",
+            sqlite_where=text(LIKENESS),
+            postgresql_where=text(LIKENESS),
+        ),
+    )
+
+    id: str = Field(primary_key=True)
+    version: int
+    kind: str
+    state: str
+    topic: str
+    touchpoint: str
+    customer_id: str | None = Field(default=None, foreign_key="customer.id")
+    complaint_number: str | None = None
+    priority: str | None = None
+    level: str | None = None
+    lead: str | None = None
+    clocks: str | None = None
+    ladder: str | None = None
+    policy: str
+    rule: str | None = None
+    received_at: datetime = Field(sa_type=UtcDateTime)
+    opened_at: datetime = Field(sa_type=UtcDateTime)
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    outcome: str | None = None
+    bounces: int = 0
+    arbitration: bool = False
+    likeness: str | None = None
+    """Keyed hash of the words that opened a loop without a customer, to propose merges by."""
+    merged_into: str | None = Field(default=None, foreign_key="loop.id")
+
+
+class LoopIssue(SQLModel, table=True):
+    """Why an issue belongs to a loop: its origin, the same complaint, or the same cause."""
+
+    __tablename__ = "loop_issue"
+
+    loop_id: str = Field(primary_key=True, foreign_key="loop.id")
+    issue_id: str = Field(primary_key=True, foreign_key="issue.id", index=True)
+    relation: str
+
+
+class LoopLink(SQLModel, table=True):
+    """A customer's small loop that hangs on the big loop of its cause."""
+
+    __tablename__ = "loop_link"
+
+    big_id: str = Field(primary_key=True, foreign_key="loop.id")
+    small_id: str = Field(primary_key=True, foreign_key="loop.id", index=True)
+    relation: str

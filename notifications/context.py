@@ -1,0 +1,144 @@
+"""What each message may show: the variables of every template, and the masking of free text.
+
+A context is a plain dict of strings, lists and dicts. `mask_context` keeps what is declared, masks
+and shortens what customers or staff wrote, and drops the rest, so that nothing else can be shown.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loopwright.mask import mask
+
+WORDS_LIMIT = 300
+LIST_LIMIT = 20
+# Control and bidirectional characters, lone surrogates and non-characters: they break XML, headers
+# or the reader's eye.
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+CLICKABLE = re.compile(r"(:)(?=//)|(?<=\bwww)(\.)", re.I)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One string. `free`: written by people, so masked; `link`: an address this system made."""
+
+    free: bool = False
+    link: bool = False
+    optional: bool = False
+
+    @property
+    def absent(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class Many:
+    """A list of small dicts, of which the first twenty are shown."""
+
+    item: Mapping[str, Leaf]
+    optional: bool = False
+
+    @property
+    def absent(self) -> list[Any]:
+        return []
+
+
+Shape = Leaf | Many | Mapping[str, "Shape"]
+
+PLAIN, FREE = Leaf(), Leaf(free=True)
+OPTIONAL, LINK = Leaf(optional=True), Leaf(link=True, optional=True)
+
+
+def _plain(*names: str) -> dict[str, Leaf]:
+    return dict.fromkeys(names, PLAIN)
+
+
+_LOOP = _plain(
+    *("id", "kind", "kind_title", "topic_title", "touchpoint_title", "stage_title", "priority"),
+    *("level_title", "opened_at", "received_at"),
+)
+_ISSUE = {
+    "words": FREE,
+    **_plain("emotion_title", "severity_title", "kind_title", "channel_title"),
+}
+_EVERYWHERE: dict[str, Shape] = {
+    "organisation": _plain("title"),
+    "answer": Many(_plain("title", "command")),
+    "link": LINK,
+}
+_ABOUT_LOOP: dict[str, Shape] = {
+    **_EVERYWHERE,
+    "loop": _LOOP,
+    "issue": _ISSUE,
+    "why": _plain("rule_id", "rule_title", "policy_version"),
+}
+_ABOUT_TICKET: dict[str, Shape] = {
+    **_ABOUT_LOOP,
+    "unit": _plain("code", "title"),
+    "ticket": {**_plain("id", "state"), "due_at": OPTIONAL},
+}
+
+CONTEXT: Mapping[str, Mapping[str, Shape]] = {
+    "ticket_assigned": _ABOUT_TICKET,
+    "ticket_reassigned": {**_ABOUT_TICKET, "from_unit": _plain("title"), "reason": FREE},
+    "loop_reopened": {**_ABOUT_TICKET, "reason": FREE},
+    "arbitration_needed": {
+        **_ABOUT_LOOP,
+        "rejections": Many({"unit_title": PLAIN, "reason": FREE, "suggested_title": OPTIONAL}),
+    },
+    "triage_waiting": {
+        **_EVERYWHERE,
+        "triage": {**_plain("count", "oldest_at"), "due_at": OPTIONAL},
+        "reasons": Many(_plain("title", "count"), optional=True),
+    },
+    "big_loop_candidate": {
+        **_ABOUT_LOOP,
+        "customers": _plain("count"),
+        "departments": Many(_plain("title"), optional=True),
+    },
+}
+"""Template id -> the variables it may use. Times are local text; titles are in its language."""
+
+
+def mask_context(template_id: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """`context` with only declared values, free text masked, cut and on one line.
+
+    A required value that is missing stays missing (rendering then refuses); an optional one
+    becomes "" or []. Raises KeyError for an unknown template and ValueError for a link that is
+    not http(s) or mailto.
+    """
+    return _fit_all(CONTEXT[template_id], context)
+
+
+def _fit_all(shape: Mapping[str, Shape], values: Mapping[str, Any]) -> dict[str, Any]:
+    fitted: dict[str, Any] = {}
+    for name, inner in shape.items():
+        if values.get(name) is not None:
+            fitted[name] = _fit(inner, values[name])
+        elif isinstance(inner, Leaf | Many) and inner.optional:
+            fitted[name] = inner.absent
+    return fitted
+
+
+def _fit(shape: Shape, value: Any) -> Any:
+    if isinstance(shape, Leaf):
+        return _string(shape, str(value))
+    if isinstance(shape, Many):
+        items: Sequence[Mapping[str, Any]] = value
+        return [_fit_all(shape.item, item) for item in items[:LIST_LIMIT]]
+    return _fit_all(shape, value)
+
+
+def _string(leaf: Leaf, value: str) -> str:
+    # Cut generously before masking, to bound its cost, and finely after it, so that no half of a
+    # number escapes the mask.
+    value = " ".join(UNPRINTABLE.sub("", value[: 10 * WORDS_LIMIT]).split())
+    if leaf.link and value and not value.startswith(("https://", "http://", "mailto:")):
+        raise ValueError("a link must begin with https://, http:// or mailto:")
+    if not leaf.free:
+        return value
+    value = CLICKABLE.sub(lambda found: "：" if found[1] else "．", mask(value))
+    return value if len(value) <= WORDS_LIMIT else value[: WORDS_LIMIT - 1] + "…"

@@ -1,0 +1,24 @@
+"""Ways out by name. A new one is a module with a transport and a line here."""
+
+from collections.abc import Callable, Mapping
+
+from notifications.transport import Transport, TransportSettings
+
+
+def _file(settings: TransportSettings) -> Transport:
+    from notifications.file_transport import FileTransport
+
+    return FileTransport(settings.folder, settings.sender)
+
+
+def _smtp(settings: TransportSettings) -> Transport:
+    from notifications.smtp import SmtpTransport
+
+    return SmtpTransport(settings.smtp, settings.sender)
+
+
+TRANSPORTS: Mapping[str, Callable[[TransportSettings], Transport]] = {
+    "file": _file,
+    "smtp": _smtp,
+}
+"""Kind, as settings and outbox rows name it -> factory. One transport serves one batch."""

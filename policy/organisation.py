@@ -1,0 +1,85 @@
+"""Who works where: the organisation document as plain values, and the questions asked of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from models.kinds import UnitLevel
+
+Text = Mapping[str, str]
+"""A sentence in both languages: {"zh": ..., "en": ...}."""
+
+
+@dataclass(frozen=True)
+class Contact:
+    """How messages reach a unit or person; absent ways are None."""
+
+    email: str | None = None
+    wecom: str | None = None
+
+
+@dataclass(frozen=True)
+class Leave:
+    """First and last day away, ISO dates, both included."""
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    code: str
+    level: UnitLevel
+    title: Text
+    parent: str | None = None
+    head: str | None = None
+    calendar: str | None = None
+    contact: Contact = Contact()
+
+
+@dataclass(frozen=True)
+class Person:
+    id: str
+    name: str
+    unit: str
+    manager: str | None = None
+    roles: tuple[str, ...] = ()
+    contact: Contact = Contact()
+    leave: tuple[Leave, ...] = ()
+
+
+@dataclass(frozen=True)
+class Organisation:
+    organisation: str
+    title: Text
+    zone: str
+    language: str
+    units: tuple[Unit, ...]
+    people: tuple[Person, ...]
+    mail_domain: str = "loopwright.invalid"
+    unit_by_code: Mapping[str, Unit] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unit_by_code", {u.code: u for u in self.units})
+
+    @cached_property
+    def person_by_id(self) -> Mapping[str, Person]:
+        return {p.id: p for p in self.people}
+
+    @cached_property
+    def operations(self) -> str:
+        """The unit that runs customer experience: the first whose people have the role `ops`."""
+        return next((p.unit for p in self.people if "ops" in p.roles), self.units[0].code)
+
+    def lineage(self, code: str) -> tuple[Unit, ...]:
+        """The unit and its parents, nearest first; empty when the code is unknown."""
+        line: list[Unit] = []
+        unit = self.unit_by_code.get(code)
+        while unit is not None and unit not in line:
+            line.append(unit)
+            unit = self.unit_by_code.get(unit.parent or "")
+        return tuple(line)
+
+    def unit_at(self, code: str, level: UnitLevel) -> Unit | None:
+        """The unit itself or its nearest parent at `level`."""
+        return next((u for u in self.lineage(code) if u.level is level), None)

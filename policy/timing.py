@@ -1,0 +1,68 @@
+"""Clock specifications, ladders and calendars as plain values (issue of deadlines: see docs)."""
+
+from dataclasses import dataclass
+
+from policy.organisation import Text
+
+
+@dataclass(frozen=True)
+class ClockSpec:
+    """One deadline. Exactly one of the three lengths is set.
+
+    `kind`: legal, customer or owner. `starts`: receipt or assignment. `stops`: what ends it
+    (told, first_answer, closed, resolved). `calendar` names a calendar for business time.
+    """
+
+    id: str
+    kind: str
+    title: Text
+    starts: str
+    stops: str
+    business_hours: float | None = None
+    business_days: int | None = None
+    calendar_days: int | None = None
+    calendar: str | None = None
+    warn_before_hours: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Tell `tell` (owner, manager, manager2, senior, ops) `after_hours` business hours past due.
+
+    Negative hours are before due.
+    """
+
+    id: str
+    tell: str
+    after_hours: float
+
+
+@dataclass(frozen=True)
+class Ladder:
+    id: str
+    title: Text
+    steps: tuple[Step, ...]
+    quiet: tuple[str, str] | None = None
+    """Local hours in which nobody is disturbed, e.g. ("21:00", "08:00")."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """One day that differs: kind `holiday`, `workday` or `half_day`."""
+
+    day: str
+    kind: str
+    title: Text
+
+
+@dataclass(frozen=True)
+class CalendarSpec:
+    """Working time. `shifts` maps iso weekdays 1-7 to ("09:00", "12:00") pairs of local time."""
+
+    id: str
+    title: Text
+    country: str
+    zone: str
+    published_years: tuple[int, ...]
+    shifts: dict[str, tuple[tuple[str, str], ...]]
+    overrides: tuple[Override, ...] = ()

@@ -1,0 +1,225 @@
+"""The one door for change: every change of a loop or ticket, its history and its messages.
+
+`change` takes a set. It locks the loops in id order, folds the events through the transition
+table, compares and swaps each version, appends the history and queues the messages, all in the
+caller's transaction.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from loopwright.db import bulk_insert
+from loopwright.errors import ConflictError, TransitionRefused
+from loopwright.history.append import append
+from loopwright.history.envelope import SYSTEM, Actor, Event, Scalar, seal
+from loopwright.ids import uuid7s
+from models.base import table
+from models.kinds import EventKind, MessageState
+from models.loop import Loop, LoopIssue, LoopLink
+from models.message import Message
+from models.ticket import Ticket
+from policy.transitions import Happening, Refused, Story, apply, follow
+
+LOOPS = table(Loop)
+TICKETS = table(Ticket)
+MESSAGES = table(Message)
+LOOP_ISSUES = table(LoopIssue)
+LOOP_LINKS = table(LoopLink)
+
+FIXED = {"id", "loop_id", "unit", "role", "opened_at", "received_at", "kind"}
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to queue. `key` says what it is about and is never used twice."""
+
+    key: str
+    template: str
+    unit: str
+    ticket: str | None = None
+    values: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event of one loop. `version` is the version its decider saw (None: don't care)."""
+
+    loop: str
+    kind: EventKind
+    data: Mapping[str, Scalar]
+    actor: Actor = SYSTEM
+    version: int | None = None
+    body: Mapping[str, Any] | None = None
+    policy: str | None = None
+    rule: str | None = None
+    run: str | None = None
+    on_behalf_of: str | None = None
+    messages: tuple[NewMessage, ...] = ()
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What a set of changes adds up to while it is folded."""
+
+    now: datetime
+    stories: dict[str, Story]
+    existing: dict[str, int]
+    old_tickets: set[str]
+    events: list[Event] = field(default_factory=list)
+    issues: list[dict[str, Any]] = field(default_factory=list)
+    links: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+
+def change(
+    tx: Connection, changes: Sequence[Change], now: datetime, others: Sequence[Event] = ()
+) -> None:
+    """Make a set of changes, all or none, in the caller's transaction.
+
+    `others` are events that belong to no loop (a batch's counts) and enter the history after the
+    loops' events. Raises ConflictError when a loop has changed since its decider looked, and
+    TransitionRefused when a state does not allow an event.
+    """
+    ledger = load(tx, changes, now)
+    ids = iter(uuid7s(2 * len(changes)))
+    for one in changes:
+        fold(ledger, one, ids)
+    swap_rows(tx, ledger)
+    append(tx, [seal(event) for event in (*ledger.events, *others)])
+    insert_rows(tx, ledger)
+
+
+def load(tx: Connection, changes: Iterable[Change], now: datetime) -> Ledger:
+    wanted = sorted({c.loop for c in changes if c.kind is not EventKind.LOOP_OPENED})
+    stories = {loop: Story() for loop in {c.loop for c in changes}}
+    for row in locked(tx, LOOPS, LOOPS.c.id, wanted):
+        stories[row["id"]].loop = row
+    tickets = locked(tx, TICKETS, TICKETS.c.loop_id, wanted)
+    for row in tickets:
+        stories[row["loop_id"]].tickets[row["id"]] = row
+    existing = {loop: s.loop["version"] for loop, s in stories.items() if s.loop}
+    return Ledger(now, stories, existing, {t["id"] for t in tickets})
+
+
+def locked(tx: Connection, table: Any, column: Any, ids: Sequence[str]) -> list[dict[str, Any]]:
+    if not ids:
+        return []
+    query = select(table).where(column.in_(ids)).order_by(table.c.id).with_for_update()
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def fold(ledger: Ledger, one: Change, ids: Any) -> None:
+    story = ledger.stories[one.loop]
+    if one.version is not None and one.version != ledger.existing.get(one.loop):
+        raise ConflictError(
+            f"loop {one.loop} has changed since you looked", "look again and decide again"
+        )
+    happen(ledger, one, next(ids))
+    if (kind := follow(story, one.kind)) is not None:
+        happen(ledger, Change(one.loop, kind, {}, policy=one.policy, run=one.run), next(ids))
+
+
+def happen(ledger: Ledger, one: Change, event_id: str) -> None:
+    story = ledger.stories[one.loop]
+    issues, links = set(story.issues), set(story.links)
+    try:
+        apply(story, Happening(one.loop, one.kind, one.data, ledger.now, one.policy, one.rule))
+    except Refused as refusal:
+        raise TransitionRefused(str(refusal), "look at the loop's present state") from None
+    ledger.issues += [
+        {"loop_id": one.loop, "issue_id": i, "relation": r}
+        for i, r in story.issues.items()
+        if i not in issues
+    ]
+    ledger.links += [
+        {"big_id": one.loop, "small_id": s, "relation": r}
+        for s, r in story.links.items()
+        if s not in links
+    ]
+    ledger.events.append(event_of(one, event_id, story.loop["version"], ledger.now))
+    ledger.messages += [message_row(m, one.loop, ledger.now) for m in one.messages]
+
+
+def event_of(one: Change, event_id: str, seq: int, now: datetime) -> Event:
+    return Event(
+        id=event_id,
+        kind=one.kind,
+        at=now,
+        actor=one.actor,
+        data=one.data,
+        loop=one.loop,
+        loop_seq=seq,
+        on_behalf_of=one.on_behalf_of,
+        run=one.run,
+        policy=one.policy,
+        rule=one.rule,
+        body=one.body,
+    )
+
+
+def message_row(message: NewMessage, loop: str | None, now: datetime) -> dict[str, Any]:
+    """An outbox row, due at once; its id is given when it is inserted."""
+    return {
+        "key": message.key,
+        "template": message.template,
+        "unit": message.unit,
+        "loop_id": loop,
+        "ticket_id": message.ticket,
+        "values": dict(message.values),
+        "state": MessageState.QUEUED,
+        "attempts": 0,
+        "due_at": now,
+        "created_at": now,
+    }
+
+
+def swap_rows(tx: Connection, ledger: Ledger) -> None:
+    loops = [ledger.stories[loop].loop for loop in sorted(ledger.existing)]
+    if not loops:
+        return
+    names = [c.key for c in LOOPS.c if c.key not in FIXED]
+    rows = [
+        {"b_id": r["id"], "b_version": ledger.existing[r["id"]]} | {n: r[n] for n in names}
+        for r in loops
+    ]
+    matching = (LOOPS.c.id == bindparam("b_id")) & (LOOPS.c.version == bindparam("b_version"))
+    statement = update(LOOPS).where(matching).values({n: bindparam(n) for n in names})
+    if tx.execute(statement, rows).rowcount not in (len(rows), -1):
+        raise ConflictError("a loop was changed by somebody else", "try again")
+    swap_tickets(tx, ledger)
+
+
+def swap_tickets(tx: Connection, ledger: Ledger) -> None:
+    names = [c.key for c in TICKETS.c if c.key not in FIXED]
+    rows = [
+        {"b_id": t["id"]} | {n: t[n] for n in names}
+        for story in ledger.stories.values()
+        for t in story.tickets.values()
+        if t["id"] in ledger.old_tickets
+    ]
+    if rows:
+        statement = update(TICKETS).where(TICKETS.c.id == bindparam("b_id"))
+        tx.execute(statement.values({n: bindparam(n) for n in names}), rows)
+
+
+def insert_rows(tx: Connection, ledger: Ledger) -> None:
+    stories = ledger.stories.values()
+    bulk_insert(tx, LOOPS, [s.loop for s in stories if s.loop["id"] not in ledger.existing])
+    bulk_insert(
+        tx,
+        TICKETS,
+        [t for s in stories for t in s.tickets.values() if t["id"] not in ledger.old_tickets],
+    )
+    bulk_insert(tx, LOOP_ISSUES, ledger.issues)
+    bulk_insert(tx, LOOP_LINKS, ledger.links)
+    queue(tx, ledger.messages)
+
+
+def queue(tx: Connection, messages: Sequence[dict[str, Any]]) -> None:
+    """Insert outbox rows made by `message_row`."""
+    ids = uuid7s(len(messages)) if messages else []
+    bulk_insert(tx, MESSAGES, [{"id": i} | m for i, m in zip(ids, messages, strict=True)])

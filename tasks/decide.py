@@ -1,0 +1,210 @@
+"""What a person decides about what the system would not: issues in doubt, unrouted and disputed
+loops, and proposed merges. Every decision about an issue is kept as a correction that teaches."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from loopwright.db import retry_conflicts
+from loopwright.errors import ConflictError, InputError
+from loopwright.history.envelope import Actor, Event
+from loopwright.ids import uuid7
+from models.base import table
+from models.feedback import Feedback
+from models.issue import Correction, Issue, Proposal
+from models.kinds import EventKind, IssueKind, IssueState, LoopState, Relation
+from models.loop import Loop, LoopIssue
+from policy.classify import Evidence, Reading
+from tasks.change import Change, change
+from tasks.hand_off import match_id, require_unit
+from tasks.open_loops import Found, Opening, assign_ticket, open_loops
+from tasks.workspace import Workspace
+
+LOOPS = table(Loop)
+ISSUES = table(Issue)
+FEEDBACK = table(Feedback)
+CORRECTIONS = table(Correction)
+PROPOSALS = table(Proposal)
+LOOP_ISSUES = table(LoopIssue)
+
+
+def decide_issue(
+    ws: Workspace, issue_id: str, kind: IssueKind, topic: str | None, actor: Actor, now: datetime
+) -> Opening:
+    """A person reads an issue in doubt: its kind and topic. It is then routed as any other."""
+    if topic is not None and topic not in ws.places:
+        raise InputError(f"no topic {topic!r}", f"use one of: {', '.join(sorted(ws.places))}")
+    if topic is None and kind in ws.published.documents.rulebook.opens:
+        raise InputError(f"a {kind} needs a topic", "add --topic, or choose noise or praise")
+
+    def attempt() -> Opening:
+        with ws.db.begin() as tx:
+            found = waiting_issue(tx, ws, issue_id, kind, topic, actor)
+            opening = open_loops(tx, ws, [found], now)
+            settle_issue(tx, found, opening)
+            tx.execute(insert(CORRECTIONS).values(correction(found, opening, actor, now)))
+            change(tx, opening.changes, now, [decided(ws, found, opening, actor, now)])
+            return opening
+
+    return retry_conflicts(attempt)
+
+
+def waiting_issue(
+    tx: Connection, ws: Workspace, wanted: str, kind: IssueKind, topic: str | None, actor: Actor
+) -> Found:
+    query = select(ISSUES).where(ISSUES.c.id == wanted).with_for_update()
+    issue = tx.execute(query).one_or_none()
+    if issue is None:
+        raise InputError(f"no issue {wanted}", "`loopwright triage list` shows what waits")
+    if issue.state != IssueState.TRIAGE:
+        raise ConflictError(f"issue {wanted} waits no longer", "it has been decided already")
+    feedback = FEEDBACK
+    row = tx.execute(select(feedback).where(feedback.c.id == issue.feedback_id)).one()
+    place = ws.places.get(topic or "")
+    evidence = tuple(Evidence(*e) for e in issue.evidence or ())
+    reading = Reading(
+        kind=kind,
+        topic=topic,
+        touchpoint=place.topic.touchpoint if place else None,
+        sentiment=issue.sentiment,
+        emotion=issue.emotion,
+        severity=issue.severity,
+        confidence=1.0,
+        abstained=False,
+        reason="",
+        signals=tuple(issue.signals or ()),
+        evidence=(*evidence, Evidence("topic", "", f"person:{actor.id}")),
+        text=row.text,
+    )
+    return Found(issue.id, row, reading, issue.ordinal)
+
+
+def settle_issue(tx: Connection, found: Found, opening: Opening) -> None:
+    tx.execute(
+        update(ISSUES)
+        .where(ISSUES.c.id == found.issue_id)
+        .values(
+            state=opening.states[found.issue_id],
+            kind=found.reading.kind,
+            topic=found.reading.topic,
+            touchpoint=found.reading.touchpoint,
+            rule=opening.rules.get(found.issue_id),
+            due_at=None,
+        )
+    )
+
+
+def correction(found: Found, opening: Opening, actor: Actor, now: datetime) -> dict[str, Any]:
+    return {
+        "id": uuid7(),
+        "issue_id": found.issue_id,
+        "kind": found.reading.kind,
+        "topic": found.reading.topic,
+        "loop": opening.states[found.issue_id],
+        "by": actor.id,
+        "at": now,
+    }
+
+
+def decided(ws: Workspace, found: Found, opening: Opening, actor: Actor, now: datetime) -> Event:
+    data = {
+        "issue": found.issue_id,
+        "kind": found.reading.kind,
+        "topic": found.reading.topic,
+        "fate": opening.states[found.issue_id],
+    }
+    return Event(
+        uuid7(),
+        EventKind.ISSUE_DECIDED,
+        now,
+        actor,
+        data,
+        run=ws.run,
+        policy=ws.policy_version,
+        rule=opening.rules.get(found.issue_id),
+    )
+
+
+def decide_loop(ws: Workspace, loop_id: str, unit: str, actor: Actor, now: datetime) -> str:
+    """A person gives an unrouted or disputed loop to a unit. Returns the loop's id."""
+    require_unit(ws, unit)
+    with ws.db.read() as tx:
+        loop = tx.execute(select(LOOPS).where(LOOPS.c.id == match_id(tx, LOOPS, loop_id, "loop")))
+        row = loop.one()
+    if row.state != LoopState.TRIAGE and not row.arbitration:
+        raise ConflictError(
+            f"loop {row.id} is {row.state} and not disputed", "only waiting loops are decided here"
+        )
+    first = (
+        Change(row.id, EventKind.LOOP_ROUTED, routed_data(row, unit), actor, row.version)
+        if row.state == LoopState.TRIAGE
+        else Change(row.id, EventKind.LOOP_ARBITRATED, {"unit": unit}, actor, row.version)
+    )
+    stamped = replace(first, policy=ws.policy_version, rule="person", run=ws.run)
+
+    def attempt() -> None:
+        with ws.db.begin() as tx:
+            change(tx, [stamped, assign_ticket(row.id, unit, "lead", now)], now)
+
+    retry_conflicts(attempt)
+    return str(row.id)
+
+
+def routed_data(row: Any, unit: str) -> dict[str, Any]:
+    kept = {name: getattr(row, name) for name in ("level", "clocks", "ladder")}
+    return kept | {"lead": unit, "priority": row.priority or "P3"}
+
+
+def decide_proposal(
+    ws: Workspace, proposal_id: str, accept: bool, actor: Actor, now: datetime
+) -> str:
+    """A person confirms or refuses a suspected same complaint. Returns the surviving loop's id."""
+    with ws.db.begin() as tx:
+        query = select(PROPOSALS).where(PROPOSALS.c.id == proposal_id).with_for_update()
+        row = tx.execute(query).one_or_none()
+        if row is None or row.decided_at is not None:
+            raise InputError(
+                f"no open proposal {proposal_id}", "`loopwright triage list` shows what waits"
+            )
+        tx.execute(
+            update(PROPOSALS)
+            .where(PROPOSALS.c.id == proposal_id)
+            .values(decided_at=now, decided_by=actor.id, accepted=accept)
+        )
+        data = {"proposal": row.id, "loop": row.loop_id, "into": row.into_id, "accepted": accept}
+        event = Event(uuid7(), EventKind.PROPOSAL_DECIDED, now, actor, data, run=ws.run)
+        changes = merge_changes(tx, row.loop_id, row.into_id, actor) if accept else []
+        change(tx, changes, now, [event])
+    return str(row.into_id)
+
+
+def merge(ws: Workspace, loop_id: str, into_id: str, actor: Actor, now: datetime) -> str:
+    """One complaint opened twice: close `loop_id` as merged, its issues join `into_id`."""
+    with ws.db.begin() as tx:
+        loop = match_id(tx, LOOPS, loop_id, "loop")
+        into = match_id(tx, LOOPS, into_id, "loop")
+        if loop == into:
+            raise InputError("a loop cannot be merged into itself", "name two loops")
+        change(tx, merge_changes(tx, loop, into, actor), now)
+    return into
+
+
+def merge_changes(tx: Connection, loop: str, into: str, actor: Actor) -> Sequence[Change]:
+    issues = tx.execute(
+        select(LOOP_ISSUES.c.issue_id)
+        .where(LOOP_ISSUES.c.loop_id == loop)
+        .order_by(LOOP_ISSUES.c.issue_id)
+    ).scalars()
+    joins = [
+        Change(
+            into,
+            EventKind.LOOP_JOINED,
+            {"issue": issue, "relation": Relation.SAME_COMPLAINT, "why": "merged by a person"},
+            actor,
+        )
+        for issue in issues
+    ]
+    return [Change(loop, EventKind.LOOP_MERGED, {"into": into}, actor), *joins]

@@ -1,0 +1,413 @@
+"""Messages out of the outbox: claim what is due, render, send, record.
+
+Never lost, at most one recognisable duplicate per crash: the claim is committed with its attempt
+before anything is sent, the outcome after; a message whose worker died becomes due again at the
+end of its lease and carries the same Message-ID.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from loopwright.db import bulk_insert
+from loopwright.errors import EnvironmentFault, InputError
+from loopwright.history.append import append
+from loopwright.history.envelope import SYSTEM, Event, seal
+from loopwright.ids import uuid7
+from loopwright.settings import Settings
+from models.base import table
+from models.issue import Issue
+from models.kinds import EventKind, IssueState, MessageState
+from models.message import Delivery, Message
+from notifications.registry import TRANSPORTS
+from notifications.retry import ATTEMPTS, backoff
+from notifications.templates import RenderError, render
+from notifications.transport import (
+    Outgoing,
+    SmtpSettings,
+    Transport,
+    TransportError,
+    TransportSettings,
+    message_id,
+    thread_id,
+)
+from policy.message_templates import MessageTemplate
+from tasks.message_context import contexts
+from tasks.workspace import Workspace, identity_secret
+
+ISSUES = table(Issue)
+MESSAGES = table(Message)
+DELIVERIES = table(Delivery)
+
+LEASED_MESSAGES = 200
+# Longer than the slowest lease: 200 messages, 8 at once, 30 s time-out each.
+LEASE = timedelta(minutes=15)
+
+
+@dataclass
+class DeliveryCounts:
+    """What became of the claimed messages: sent, to be tried again, given up."""
+
+    sent: int = 0
+    retried: int = 0
+    quarantined: int = 0
+
+    def __iadd__(self, other: "DeliveryCounts") -> "DeliveryCounts":
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A claimed message and what came of sending it; `error` None means accepted."""
+
+    message: Any
+    reference: str | None = None
+    error: str | None = None
+    permanent: bool = False
+
+
+async def deliver_lease(
+    ws: Workspace, now: datetime, limit: int = LEASED_MESSAGES
+) -> DeliveryCounts | None:
+    """Claim and send up to `limit` due messages; None when nothing is due."""
+    token = uuid7()
+    claimed = claim(ws, token, now, limit)
+    if not claimed:
+        return None
+    outgoing = compose(ws, claimed)
+    transport = open_transport(ws.settings)
+    slots = asyncio.Semaphore(ws.settings.messages.concurrency)
+    try:
+        attempts = await asyncio.gather(
+            *(send(transport, slots, m, o) for m, o in zip(claimed, outgoing, strict=True))
+        )
+    finally:
+        await transport.close()
+    return record(ws, token, attempts, transport.kind, now)
+
+
+def open_transport(settings: Settings) -> Transport:
+    """The configured way out. Raises EnvironmentFault for an unknown one."""
+    kind, smtp = settings.messages.transport, settings.smtp
+    if kind not in TRANSPORTS:
+        raise EnvironmentFault(
+            f"messages.transport is {kind!r}", f"use one of: {', '.join(sorted(TRANSPORTS))}"
+        )
+    password = smtp.password.get_secret_value() if smtp.password else None
+    return TRANSPORTS[kind](
+        TransportSettings(
+            sender=smtp.sender,
+            folder=settings.messages.folder,
+            smtp=SmtpSettings(
+                smtp.host,
+                smtp.port,
+                smtp.username,
+                password,
+                smtp.starttls,
+                smtp.tls,
+                smtp.ca_file,
+                smtp.timeout,
+            ),
+        )
+    )
+
+
+def claim(ws: Workspace, token: str, now: datetime, limit: int) -> Sequence[Any]:
+    """Lease due messages by moving their due time to the lease's end; one attempt is counted."""
+    with ws.db.begin() as tx:
+        ids = tx.execute(due(now, limit)).scalars().all()
+        if not ids:
+            return []
+        tx.execute(
+            update(MESSAGES)
+            .where(MESSAGES.c.id.in_(ids))
+            .values(lease_token=token, due_at=now + LEASE, attempts=MESSAGES.c.attempts + 1)
+        )
+        query = select(MESSAGES).where(MESSAGES.c.id.in_(ids)).order_by(MESSAGES.c.id)
+        messages = tx.execute(query).all()
+        bulk_insert(
+            tx,
+            DELIVERIES,
+            [
+                {
+                    "message_id": m.id,
+                    "attempt": m.attempts,
+                    "outcome": "sending",
+                    "started_at": now,
+                    "transport": ws.settings.messages.transport,
+                }
+                for m in messages
+            ],
+        )
+    return messages
+
+
+def due(now: datetime, limit: int) -> Any:
+    """The sweep's query; one partial index answers it on both databases."""
+    return (
+        select(MESSAGES.c.id)
+        .where(MESSAGES.c.state == "queued", MESSAGES.c.due_at <= now)
+        .order_by(MESSAGES.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+
+
+def compose(ws: Workspace, messages: Sequence[Any]) -> list[Outgoing | str]:
+    """Each message as it will be sent, or the reason why it cannot be."""
+    templates = {t.id: t for t in ws.published.documents.templates}
+    with ws.db.read() as tx:
+        about = contexts(tx, ws, messages, ws.settings.language)
+    return [
+        outgoing(ws, message, templates.get(message.template), context)
+        for message, context in zip(messages, about, strict=True)
+    ]
+
+
+def outgoing(
+    ws: Workspace, message: Any, template: MessageTemplate | None, context: dict[str, Any]
+) -> Outgoing | str:
+    address = address_of(ws, message.unit)
+    if address is None:
+        return f"unit {message.unit} has no address"
+    if template is None:
+        return f"no template {message.template} is published"
+    try:
+        rendered = render(template, ws.settings.language, context)
+    except RenderError as error:
+        return str(error)
+    secret, domain = identity_secret(ws.settings), ws.published.documents.organisation.mail_domain
+    return Outgoing(
+        message_id=message_id(message.key, secret, domain),
+        to=address,
+        unit=message.unit,
+        subject=rendered.subject,
+        text=rendered.text,
+        html=rendered.html,
+        at=message.created_at,
+        thread_id=thread_id(message.loop_id, secret, domain) if message.loop_id else None,
+        number=message.ticket_id or message.loop_id or "",
+    )
+
+
+def address_of(ws: Workspace, code: str) -> str | None:
+    """A unit's own mailbox, its head's, or the nearest parent's."""
+    organisation = ws.published.documents.organisation
+    for unit in organisation.lineage(code):
+        head = organisation.person_by_id.get(unit.head or "")
+        if address := unit.contact.email or (head.contact.email if head else None):
+            return address
+    return None
+
+
+async def send(
+    transport: Transport, slots: asyncio.Semaphore, message: Any, outgoing: Outgoing | str
+) -> Attempt:
+    if isinstance(outgoing, str):
+        return Attempt(message, error=outgoing, permanent=True)
+    async with slots:
+        try:
+            receipt = await transport.send(outgoing)
+        except TransportError as error:
+            return Attempt(message, error=error.reason, permanent=error.permanent)
+    return Attempt(message, reference=receipt.reference)
+
+
+def record(
+    ws: Workspace, token: str, attempts: Sequence[Attempt], transport: str, now: datetime
+) -> DeliveryCounts:
+    """Write the outcomes, fenced by the lease's token, with one history event per final fate."""
+    rows = [outcome(attempt, token, now) for attempt in attempts]
+    versions = {t.id: t.version for t in ws.published.documents.templates}
+    with ws.db.begin() as tx:
+        tx.execute(
+            update(MESSAGES)
+            .where(
+                MESSAGES.c.id == bindparam("b_id"), MESSAGES.c.lease_token == bindparam("b_token")
+            )
+            .values({n: bindparam(n) for n in ("state", "due_at", "error", "sent_at")}),
+            rows,
+        )
+        tx.execute(
+            update(DELIVERIES)
+            .where(
+                DELIVERIES.c.message_id == bindparam("b_id"),
+                DELIVERIES.c.attempt == bindparam("b_attempt"),
+            )
+            .values(
+                {n: bindparam(n) for n in ("outcome", "reference", "template_version", "ended_at")}
+            ),
+            [delivery(attempt, versions, now) for attempt in attempts],
+        )
+        append(
+            tx,
+            [
+                seal(event)
+                for attempt, row in zip(attempts, rows, strict=True)
+                if (event := told(ws, attempt, row["state"], versions, transport, now))
+            ],
+        )
+    fates = [row["state"] for row in rows]
+    return DeliveryCounts(
+        fates.count(MessageState.SENT),
+        fates.count(MessageState.QUEUED),
+        fates.count(MessageState.QUARANTINED),
+    )
+
+
+def outcome(attempt: Attempt, token: str, now: datetime) -> dict[str, Any]:
+    message, error = attempt.message, attempt.error
+    state, due_at = MessageState.SENT, now
+    if error is not None:
+        given_up = attempt.permanent or message.attempts >= ATTEMPTS
+        state = MessageState.QUARANTINED if given_up else MessageState.QUEUED
+        # Seeded by the message, so that a rerun of the same attempt waits equally long.
+        due_at = now + backoff(message.attempts, Random(f"{message.id}:{message.attempts}").random)
+    return {
+        "b_id": message.id,
+        "b_token": token,
+        "state": state,
+        "due_at": due_at,
+        "error": error,
+        "sent_at": now if error is None else None,
+    }
+
+
+def delivery(attempt: Attempt, versions: dict[str, str], now: datetime) -> dict[str, Any]:
+    failed = "refused" if attempt.permanent else "failed"
+    return {
+        "b_id": attempt.message.id,
+        "b_attempt": attempt.message.attempts,
+        "outcome": failed if attempt.error else "accepted",
+        "reference": attempt.reference,
+        "template_version": versions.get(attempt.message.template),
+        "ended_at": now,
+    }
+
+
+def told(
+    ws: Workspace,
+    attempt: Attempt,
+    state: MessageState,
+    versions: dict[str, str],
+    transport: str,
+    now: datetime,
+) -> Event | None:
+    """The history of a message's final fate: ids and versions, never words or addresses."""
+    if state == MessageState.QUEUED:
+        return None
+    message = attempt.message
+    kind = EventKind.MESSAGE_SENT if state == MessageState.SENT else EventKind.MESSAGE_QUARANTINED
+    data = {
+        "message": message.id,
+        "key": message.key,
+        "template": message.template,
+        "unit": message.unit,
+        "loop": message.loop_id,
+        "ticket": message.ticket_id,
+        "attempts": message.attempts,
+        "transport": transport,
+    }
+    return Event(
+        uuid7(),
+        kind,
+        now,
+        SYSTEM,
+        data,
+        run=ws.run,
+        template=f"{message.template}@{versions.get(message.template, '-')}",
+    )
+
+
+def remind_triage(ws: Workspace, now: datetime) -> bool:
+    """Tell operations, once per local day, that issues wait for a person."""
+    organisation = ws.published.documents.organisation
+    with ws.db.begin() as tx:
+        waiting = tx.execute(
+            select(func.count()).select_from(ISSUES).where(ISSUES.c.state == IssueState.TRIAGE)
+        ).scalar_one()
+        if not waiting:
+            return False
+        day = now.astimezone(ZoneInfo(organisation.zone)).date()
+        return insert_once(
+            tx,
+            {
+                "id": uuid7(),
+                "key": f"triage_waiting:{day}",
+                "template": "triage_waiting",
+                "unit": organisation.operations,
+                "loop_id": None,
+                "ticket_id": None,
+                "values": {},
+                "state": MessageState.QUEUED,
+                "attempts": 0,
+                "due_at": now,
+                "created_at": now,
+            },
+        )
+
+
+def insert_once(tx: Connection, row: dict[str, Any]) -> bool:
+    """Queue a message unless one with its key exists; whether it was queued."""
+    dialect_insert = sqlite_insert if tx.dialect.name == "sqlite" else postgres_insert
+    statement = dialect_insert(MESSAGES).values(row).on_conflict_do_nothing(index_elements=["key"])
+    return tx.execute(statement).rowcount == 1
+
+
+def requeue(ws: Workspace, message: str | None, now: datetime) -> int:
+    """Queue a quarantined message (all when None) again with fresh attempts; how many."""
+    given_up = update(MESSAGES).where(MESSAGES.c.state == MessageState.QUARANTINED)
+    if message is not None:
+        given_up = given_up.where(MESSAGES.c.id == message)
+    with ws.db.begin() as tx:
+        # Attempts stay, so that each delivery row keeps its own number.
+        result = tx.execute(given_up.values(state=MessageState.QUEUED, due_at=now, error=None))
+        return result.rowcount
+
+
+async def send_test(ws: Workspace, to: str, now: datetime) -> str:
+    """One message outside the outbox. Raises EnvironmentFault when it is not taken over."""
+    domain = ws.published.documents.organisation.mail_domain
+    words = {"zh": "Loopwright 测试消息", "en": "Loopwright test message"}[ws.settings.language]
+    outgoing = Outgoing(
+        message_id=message_id(f"test:{uuid7()}", identity_secret(ws.settings), domain),
+        to=to,
+        subject=words,
+        text=words,
+        html=f"<p>{words}</p>",
+        at=now,
+        number="test",
+        unit="test",
+    )
+    transport = open_transport(ws.settings)
+    try:
+        return (await transport.send(outgoing)).reference
+    except TransportError as error:
+        raise EnvironmentFault(
+            f"the {transport.kind} transport did not take the message: {error.reason}",
+            "check the settings under [smtp] and [messages]",
+        ) from None
+    finally:
+        await transport.close()
+
+
+def latest_context(ws: Workspace, template: str, language: str) -> dict[str, Any]:
+    """What the newest message of a template says. Raises InputError when there is none yet."""
+    query = select(MESSAGES).where(MESSAGES.c.template == template)
+    with ws.db.read() as tx:
+        message = tx.execute(query.order_by(MESSAGES.c.created_at.desc()).limit(1)).one_or_none()
+        if message is None:
+            raise InputError(
+                f"no message of template {template} exists yet", "run `loopwright demo` for samples"
+            )
+        return contexts(tx, ws, [message], language)[0]

@@ -1,0 +1,454 @@
+"""One delivery into the database: raw first, then parsed, quarantined where it cannot be.
+
+Two transactions a chunk: `receive` stores what is new exactly as it came, `store` parses it. A
+run that dies in between leaves raw items behind the intake's `parsed` mark, which the next run
+parses first. Reading the same delivery again adds nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from loopwright.db import bulk_insert, retry_conflicts
+from loopwright.errors import FindingError
+from loopwright.history import tree
+from loopwright.history.append import append
+from loopwright.history.envelope import SYSTEM, Event, Scalar, seal
+from loopwright.ids import uuid7, uuid7s
+from models.base import table
+from models.feedback import Intake, Quarantine, RawItem, SourceState
+from models.kinds import EventKind
+from policy.source_spec import Breaker, SourceSpec
+from sources.errors import RecordError
+from sources.items import Item
+from sources.keys import Occurrences, content_key
+from sources.parse import Parser, compile_parser
+from sources.preflight import check_file
+from sources.records import Delivery, Record, open_records
+from tasks.store_items import store_items
+from tasks.workspace import Workspace
+
+INTAKES = table(Intake)
+RAW = table(RawItem)
+QUARANTINE = table(Quarantine)
+SOURCE_STATES = table(SourceState)
+
+CHUNK = 5_000
+
+Progress = Callable[[int, int], None]
+"""Called with bytes read so far and bytes in all."""
+
+
+@dataclass
+class Counts:
+    """`read` = stored + duplicates + quarantined (+ `waiting` when the source stopped itself)."""
+
+    read: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    waiting: int = 0
+
+    def __iadd__(self, other: "Counts") -> "Counts":
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
+
+
+@dataclass(slots=True)
+class Raw:
+    """A raw item as the parser needs it."""
+
+    id: str
+    number: int
+    payload: str
+    version: int
+    previous: str | None
+    digest: bytes
+
+
+@dataclass
+class Fuse:
+    """The breaker's count within one intake."""
+
+    spec: Breaker
+    seen: int = 0
+    failed: int = 0
+    in_a_row: int = 0
+
+    def blown_by(self, failure: bool) -> bool:
+        """Count one record; whether too many have failed by now."""
+        self.seen += 1
+        self.failed += failure
+        self.in_a_row = self.in_a_row + 1 if failure else 0
+        if self.in_a_row >= self.spec.consecutive:
+            return True
+        return (
+            failure
+            and self.failed >= self.spec.consecutive
+            and (self.failed > self.spec.share * self.seen)
+        )
+
+
+@dataclass
+class Parsed:
+    """What came of parsing raw items in order, up to where the breaker stopped."""
+
+    good: list[tuple[Raw, Item]] = field(default_factory=list)
+    bad: list[tuple[Raw, str]] = field(default_factory=list)
+    upto: int = 0
+    blown: bool = False
+
+
+class SourceStopped(FindingError):
+    """The source's breaker has opened; what was received waits for a mended source document."""
+
+
+def ingest_file(
+    ws: Workspace, spec: SourceSpec, path: Path, now: datetime, progress: Progress | None = None
+) -> Counts:
+    """Read one file whole. Raises SourceError for a file that cannot be used at all (nothing is
+    stored then) and SourceStopped when its records fail wholesale."""
+    check_file(spec, path)
+    stat = path.stat()
+    with open_records(spec, path) as delivery:
+        return ingest(
+            ws, spec, delivery, path.name, now, f"{stat.st_size}:{stat.st_mtime_ns}", progress
+        )
+
+
+def ingest(
+    ws: Workspace,
+    spec: SourceSpec,
+    delivery: Delivery,
+    name: str,
+    now: datetime,
+    cursor: str | None = None,
+    progress: Progress | None = None,
+) -> Counts:
+    refuse_stopped(ws, spec)
+    finish_interrupted(ws, spec, now)
+    parser = compile_parser(spec, delivery.header)
+    intake = start_intake(ws, spec, delivery, name, cursor, now)
+    fuse, seen, total = Fuse(spec.breaker), Occurrences(), Counts()
+    for records in chunks(delivery, CHUNK):
+        raws = receive(ws, spec, parser, intake, records, seen, delivery.sha256)
+        done = store(ws, spec, parser, intake, raws, fuse, now, upto=records[-1].number)
+        total += Counts(
+            len(records), done.stored, len(records) - len(raws), done.quarantined, done.waiting
+        )
+        if progress:
+            progress(delivery.position, delivery.size)
+        if done.waiting:
+            stop_source(ws, spec, fuse, now)
+    finish_intake(ws, intake, total, delivery, now)
+    return total
+
+
+def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    iterator = iter(records)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def start_intake(
+    ws: Workspace,
+    spec: SourceSpec,
+    delivery: Delivery,
+    name: str,
+    cursor: str | None,
+    now: datetime,
+) -> str:
+    intake = uuid7()
+    row = {
+        "id": intake,
+        "source": spec.name,
+        "name": name,
+        "header": list(delivery.header),
+        "cursor": cursor,
+        "parsed": 0,
+        "read": 0,
+        "stored": 0,
+        "duplicates": 0,
+        "quarantined": 0,
+        "started_at": now,
+    }
+    with ws.db.begin() as tx:
+        bulk_insert(tx, INTAKES, [row])
+    return intake
+
+
+def receive(
+    ws: Workspace,
+    spec: SourceSpec,
+    parser: Parser,
+    intake: str,
+    records: Sequence[Record],
+    seen: Occurrences,
+    delivery_sha256: str,
+) -> list[Raw]:
+    """Store the records nobody has seen yet, raw; one transaction. Returns them in order."""
+    keys = keys_of(spec, parser, records, seen, delivery_sha256)
+    digests = [sha256(record.payload.encode()).digest() for record in records]
+
+    def attempt() -> list[Raw]:
+        with ws.db.begin() as tx:
+            known = known_versions(tx, spec.name, keys)
+            fresh, rows = new_items(records, keys, digests, known, intake, spec.name)
+            bulk_insert(tx, RAW, rows)
+            return fresh
+
+    return retry_conflicts(attempt)
+
+
+def keys_of(
+    spec: SourceSpec,
+    parser: Parser,
+    records: Sequence[Record],
+    seen: Occurrences,
+    delivery_sha256: str,
+) -> list[str]:
+    own = [parser.key(record.payload) for record in records]
+    nameless = [r.payload for r, key in zip(records, own, strict=True) if key is None]
+    counts = iter(seen.count(nameless, spec.channel) if nameless else ())
+    increment = delivery_sha256 if spec.deliveries == "increments" else None
+    return [
+        f"={key}"
+        if key is not None
+        else f"~{content_key(r.payload, spec.channel, next(counts), increment)}"
+        for r, key in zip(records, own, strict=True)
+    ]
+
+
+Versions = dict[str, tuple[int, str, set[bytes]]]
+"""Key -> newest version, its id, and the digests of all versions."""
+
+
+def known_versions(tx: Connection, source: str, keys: Sequence[str]) -> Versions:
+    query = (
+        select(RAW.c.key, RAW.c.version, RAW.c.id, RAW.c.digest)
+        .where(RAW.c.source == source, RAW.c.key.in_(keys))
+        .order_by(RAW.c.version)
+    )
+    known: Versions = {}
+    for key, version, raw_id, digest in tx.execute(query):
+        _, _, digests = known.get(key, (0, "", set()))
+        known[key] = (version, raw_id, digests | {digest})
+    return known
+
+
+def new_items(
+    records: Sequence[Record],
+    keys: Sequence[str],
+    digests: Sequence[bytes],
+    known: Versions,
+    intake: str,
+    source: str,
+) -> tuple[list[Raw], list[dict[str, Any]]]:
+    """The records that are new or changed, and their rows. `known` learns them on the way."""
+    fresh: list[Raw] = []
+    rows: list[dict[str, Any]] = []
+    ids = uuid7s(len(records))
+    for record, key, digest, raw_id in zip(records, keys, digests, ids, strict=True):
+        version, previous, seen = known.get(key, (0, None, set()))
+        if digest in seen:
+            continue
+        known[key] = (version + 1, raw_id, seen | {digest})
+        fresh.append(Raw(raw_id, record.number, record.payload, version + 1, previous, digest))
+        rows.append(
+            {
+                "id": raw_id,
+                "intake_id": intake,
+                "source": source,
+                "key": key,
+                "version": version + 1,
+                "previous_id": previous,
+                "number": record.number,
+                "payload": record.payload,
+                "digest": digest,
+            }
+        )
+    return fresh, rows
+
+
+def store(
+    ws: Workspace,
+    spec: SourceSpec,
+    parser: Parser,
+    intake: str,
+    raws: Sequence[Raw],
+    fuse: Fuse,
+    now: datetime,
+    upto: int,
+) -> Counts:
+    """Parse received items; one transaction with their counts in the history."""
+    parsed = parse(parser, raws, fuse, upto)
+
+    def attempt() -> None:
+        with ws.db.begin() as tx:
+            store_items(
+                tx, ws, spec, [(r.id, r.version, r.previous, i) for r, i in parsed.good], now
+            )
+            bulk_insert(
+                tx,
+                QUARANTINE,
+                [
+                    {
+                        "raw_id": raw.id,
+                        "source": spec.name,
+                        "reason": reason,
+                        "at": now,
+                        "attempts": 1,
+                    }
+                    for raw, reason in parsed.bad
+                ],
+            )
+            tx.execute(
+                update(INTAKES)
+                .where(INTAKES.c.id == intake)
+                .values(
+                    parsed=parsed.upto,
+                    stored=INTAKES.c.stored + len(parsed.good),
+                    quarantined=INTAKES.c.quarantined + len(parsed.bad),
+                )
+            )
+            if parsed.good or parsed.bad:
+                append(tx, [seal(ingested(ws, spec, intake, parsed, now))])
+
+    retry_conflicts(attempt)
+    handled = len(parsed.good) + len(parsed.bad)
+    return Counts(0, len(parsed.good), 0, len(parsed.bad), len(raws) - handled)
+
+
+def parse(parser: Parser, raws: Sequence[Raw], fuse: Fuse, upto: int) -> Parsed:
+    parsed = Parsed(upto=upto)
+    for raw in raws:
+        try:
+            parsed.good.append((raw, parser.parse(raw.payload)))
+            failure = False
+        except RecordError as error:
+            parsed.bad.append((raw, str(error)))
+            failure = True
+        if fuse.blown_by(failure):
+            parsed.upto, parsed.blown = raw.number, True
+            break
+    return parsed
+
+
+def ingested(ws: Workspace, spec: SourceSpec, intake: str, parsed: Parsed, now: datetime) -> Event:
+    """The chunk's event: counts, and a tree root over the payloads' hashes in order."""
+    raws = [raw for raw, _ in (*parsed.good, *parsed.bad)]
+    leaves = (tree.leaf_hash(r.digest) for r in sorted(raws, key=lambda raw: raw.number))
+    root = tree.root(tree.extend([], 0, leaves)).hex()
+    data: dict[str, Scalar] = {
+        "source": spec.name,
+        "intake": intake,
+        "upto": parsed.upto,
+        "stored": len(parsed.good),
+        "quarantined": len(parsed.bad),
+        "root": root,
+    }
+    return Event(
+        uuid7(),
+        EventKind.FEEDBACK_INGESTED,
+        now,
+        SYSTEM,
+        data,
+        run=ws.run,
+        policy=ws.policy_version,
+    )
+
+
+def finish_intake(
+    ws: Workspace, intake: str, total: Counts, delivery: Delivery, now: datetime
+) -> None:
+    with ws.db.begin() as tx:
+        tx.execute(
+            update(INTAKES)
+            .where(INTAKES.c.id == intake)
+            .values(
+                read=total.read,
+                duplicates=total.duplicates,
+                sha256=delivery.sha256,
+                bytes=delivery.size,
+                finished_at=now,
+            )
+        )
+
+
+def finish_interrupted(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts:
+    """Parse what earlier runs received but did not get to, in order."""
+    query = (
+        select(INTAKES.c.id, INTAKES.c.header, INTAKES.c.parsed)
+        .where(
+            INTAKES.c.source == spec.name,
+            INTAKES.c.finished_at.is_(None),
+        )
+        .order_by(INTAKES.c.started_at, INTAKES.c.id)
+    )
+    with ws.db.read() as tx:
+        interrupted = tx.execute(query).all()
+    total = Counts()
+    for intake in interrupted:
+        parser = compile_parser(spec, tuple(intake.header or ()))
+        fuse, parsed = Fuse(spec.breaker), intake.parsed
+        while raws := unparsed(ws, intake.id, parsed):
+            done = store(ws, spec, parser, intake.id, raws, fuse, now, upto=raws[-1].number)
+            total += done
+            if done.waiting:
+                stop_source(ws, spec, fuse, now)
+            parsed = raws[-1].number
+        with ws.db.begin() as tx:
+            tx.execute(update(INTAKES).where(INTAKES.c.id == intake.id).values(finished_at=now))
+    return total
+
+
+def unparsed(ws: Workspace, intake: str, parsed: int) -> list[Raw]:
+    query = (
+        select(
+            RAW.c.id, RAW.c.number, RAW.c.payload, RAW.c.version, RAW.c.previous_id, RAW.c.digest
+        )
+        .where(RAW.c.intake_id == intake, RAW.c.number > parsed)
+        .order_by(RAW.c.number)
+        .limit(CHUNK)
+    )
+    with ws.db.read() as tx:
+        return [Raw(*row) for row in tx.execute(query)]
+
+
+def refuse_stopped(ws: Workspace, spec: SourceSpec) -> None:
+    with ws.db.read() as tx:
+        reason = tx.execute(
+            select(SOURCE_STATES.c.stopped_reason).where(SOURCE_STATES.c.name == spec.name)
+        ).scalar()
+    if reason:
+        raise SourceStopped(
+            f"source {spec.name} has stopped itself: {reason}",
+            f"mend its source document, publish it, then run"
+            f" `loopwright quarantine replay --source {spec.name}`",
+        )
+
+
+def stop_source(ws: Workspace, spec: SourceSpec, fuse: Fuse, now: datetime) -> None:
+    """Open the breaker, with an event; always raises SourceStopped."""
+    reason = f"{fuse.failed} of {fuse.seen} records could not be parsed"
+    with ws.db.begin() as tx:
+        save_state(tx, spec.name, now, stopped_reason=reason, stopped_at=now)
+        data: dict[str, Scalar] = {"source": spec.name, "failed": fuse.failed, "seen": fuse.seen}
+        event = Event(uuid7(), EventKind.SOURCE_STOPPED, now, SYSTEM, data, run=ws.run)
+        append(tx, [seal(event)])
+    refuse_stopped(ws, spec)
+
+
+def save_state(tx: Connection, source: str, now: datetime, **values: Any) -> None:
+    """Set columns of a source's state, making its row at first use."""
+    known = update(SOURCE_STATES).where(SOURCE_STATES.c.name == source)
+    if tx.execute(known.values(updated_at=now, **values)).rowcount == 0:
+        row = {"name": source, "enabled": True, "updated_at": now} | values
+        tx.execute(insert(SOURCE_STATES).values(row))

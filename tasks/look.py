@@ -1,0 +1,408 @@
+"""What operators and departments look at: lists, one loop's story, and why it was decided so.
+
+Read only. Customers' words are masked here, since every caller shows them to somebody.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from loopwright.errors import InputError
+from loopwright.mask import mask
+from models.base import table
+from models.feedback import Feedback, Quarantine
+from models.history import EventBody, HistoryEvent
+from models.issue import Issue, Proposal
+from models.kinds import EventKind, IssueState, LoopState
+from models.loop import Loop, LoopIssue, LoopLink
+from models.message import Message
+from models.ticket import Ticket
+from policy.route import Features, Router
+from tasks.hand_off import match_id
+from tasks.publish import published
+from tasks.workspace import Workspace
+
+LOOPS = table(Loop)
+TICKETS = table(Ticket)
+ISSUES = table(Issue)
+FEEDBACK = table(Feedback)
+MESSAGES = table(Message)
+EVENTS = table(HistoryEvent)
+BODIES = table(EventBody)
+QUARANTINE = table(Quarantine)
+PROPOSALS = table(Proposal)
+LOOP_ISSUES = table(LoopIssue)
+LOOP_LINKS = table(LoopLink)
+
+EXCERPT = 36
+
+
+def list_loops(
+    ws: Workspace,
+    *,
+    kind: str | None = None,
+    state: str | None = None,
+    unit: str | None = None,
+    topic: str | None = None,
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Loops, newest first, with their lead, number of issues and the words that opened them."""
+    issues = (
+        select(LOOP_ISSUES.c.loop_id, func.count().label("issues")).group_by(LOOP_ISSUES.c.loop_id)
+    ).subquery()
+    query = select(LOOPS, issues.c.issues).join(issues, issues.c.loop_id == LOOPS.c.id)
+    for column, wanted in (("kind", kind), ("state", state), ("lead", unit), ("topic", topic)):
+        if wanted is not None:
+            query = query.where(LOOPS.c[column] == wanted)
+    with ws.db.read() as tx:
+        rows = tx.execute(query.order_by(LOOPS.c.opened_at.desc(), LOOPS.c.id).limit(limit)).all()
+        words = opening_words(tx, [row.id for row in rows])
+    return [loop_line(row) | {"words": excerpt(words.get(row.id, ""))} for row in rows]
+
+
+def loop_line(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "state": row.state,
+        "outcome": row.outcome,
+        "topic": row.topic,
+        "touchpoint": row.touchpoint,
+        "priority": row.priority,
+        "level": row.level,
+        "lead": row.lead,
+        "issues": row.issues,
+        "received_at": row.received_at.isoformat(),
+        "opened_at": row.opened_at.isoformat(),
+    }
+
+
+def opening_words(tx: Connection, loops: Sequence[str]) -> dict[str, str]:
+    query = (
+        select(LOOP_ISSUES.c.loop_id, FEEDBACK.c.text)
+        .join(ISSUES, ISSUES.c.id == LOOP_ISSUES.c.issue_id)
+        .join(FEEDBACK, FEEDBACK.c.id == ISSUES.c.feedback_id)
+        .where(LOOP_ISSUES.c.loop_id.in_(loops), LOOP_ISSUES.c.relation == "origin")
+    )
+    return {row.loop_id: row.text for row in tx.execute(query)}
+
+
+def excerpt(text: str, limit: int = EXCERPT) -> str:
+    """Masked, on one line, cut to `limit` characters."""
+    line = " ".join(mask(text[: limit * 10]).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def show_loop(ws: Workspace, wanted: str) -> dict[str, Any]:
+    """One loop's whole story: its state, issues, tickets, links, messages and events."""
+    with ws.db.read() as tx:
+        loop = match_id(tx, LOOPS, wanted, "loop")
+        row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
+        return {
+            "loop": plain(row),
+            "issues": issues_of(tx, loop),
+            "tickets": [
+                plain(t)
+                for t in tx.execute(
+                    select(TICKETS).where(TICKETS.c.loop_id == loop).order_by(TICKETS.c.assigned_at)
+                )
+            ],
+            "big": links(tx, LOOP_LINKS.c.small_id == loop, "big_id"),
+            "small": links(tx, LOOP_LINKS.c.big_id == loop, "small_id"),
+            "messages": [
+                plain(m)
+                for m in tx.execute(
+                    select(
+                        MESSAGES.c.id,
+                        MESSAGES.c.template,
+                        MESSAGES.c.unit,
+                        MESSAGES.c.state,
+                        MESSAGES.c.attempts,
+                        MESSAGES.c.error,
+                        MESSAGES.c.created_at,
+                        MESSAGES.c.sent_at,
+                    )
+                    .where(MESSAGES.c.loop_id == loop)
+                    .order_by(MESSAGES.c.id)
+                )
+            ],
+            "events": events_of(tx, loop),
+        }
+
+
+def plain(row: Any) -> dict[str, Any]:
+    """A row as JSON-ready values."""
+    return {
+        name: value.isoformat() if hasattr(value, "isoformat") else value
+        for name, value in row._mapping.items()
+    }
+
+
+def links(tx: Connection, where: Any, column: str) -> list[str]:
+    query = select(LOOP_LINKS.c[column]).where(where)
+    return sorted(tx.execute(query).scalars())
+
+
+def issues_of(tx: Connection, loop: str) -> list[dict[str, Any]]:
+    query = (
+        select(
+            ISSUES.c.id,
+            ISSUES.c.kind,
+            ISSUES.c.topic,
+            ISSUES.c.emotion,
+            ISSUES.c.severity,
+            ISSUES.c.confidence,
+            LOOP_ISSUES.c.relation,
+            FEEDBACK.c.source,
+            FEEDBACK.c.channel,
+            FEEDBACK.c.received_at,
+            FEEDBACK.c.text,
+        )
+        .join(LOOP_ISSUES, LOOP_ISSUES.c.issue_id == ISSUES.c.id)
+        .join(FEEDBACK, FEEDBACK.c.id == ISSUES.c.feedback_id)
+        .where(LOOP_ISSUES.c.loop_id == loop)
+        .order_by(ISSUES.c.id)
+    )
+    return [plain(row) | {"text": mask(row.text)} for row in tx.execute(query)]
+
+
+def events_of(tx: Connection, loop: str) -> list[dict[str, Any]]:
+    query = (
+        select(
+            EVENTS.c.seq,
+            EVENTS.c.loop_seq,
+            EVENTS.c.kind,
+            EVENTS.c.at,
+            EVENTS.c.actor_type,
+            EVENTS.c.actor_id,
+            EVENTS.c.actor_via,
+            EVENTS.c.rule_version,
+            EVENTS.c.policy_version,
+            EVENTS.c.data,
+            BODIES.c.body,
+        )
+        .outerjoin(BODIES, BODIES.c.event_id == EVENTS.c.event_id)
+        .where(EVENTS.c.loop_id == loop)
+        .order_by(EVENTS.c.loop_seq)
+    )
+    return [event_line(row) for row in tx.execute(query)]
+
+
+def event_line(row: Any) -> dict[str, Any]:
+    line = plain(row) | {"data": json.loads(row.data)}
+    body = json.loads(line.pop("body") or "{}")
+    words = {name: mask(body[name]) for name in ("reason", "done") if body.get(name)}
+    return line | {"words": words}
+
+
+def explain_loop(ws: Workspace, wanted: str, language: str) -> dict[str, Any]:
+    """Why a loop was decided so: by which rule of which policy, each clause with its value, the
+    words that were evidence, and every earlier rule with what did not hold."""
+    with ws.db.read() as tx:
+        loop = match_id(tx, LOOPS, wanted, "loop")
+        row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
+        body = opening_body(tx, loop)
+    policy = published(ws.db, int(row.policy))
+    rulebook = policy.documents.rulebook
+    features = frozen_features(body["features"])
+    titles = {rule.id: rule.title for rule in rulebook.rules}
+    return {
+        "loop": loop,
+        "kind": row.kind,
+        "state": row.state,
+        "rule": row.rule,
+        "title": titles.get(row.rule or "", {}).get(language),
+        "policy": rulebook.policy,
+        "version": rulebook.version,
+        "publication": policy.number,
+        "documents": policy.sha256,
+        "reason": body.get("reason"),
+        "decision": {
+            "level": row.level,
+            "lead": row.lead,
+            "priority": row.priority,
+            "clocks": row.clocks,
+            "ladder": row.ladder,
+        },
+        "clauses": [
+            dict(zip(("text", "holds", "values"), c, strict=True)) for c in body["clauses"]
+        ],
+        "evidence": [
+            {"about": about, "words": mask(words), "by": by}
+            for about, words, by in body["evidence"]
+        ],
+        "confidence": features.confidence,
+        "features": asdict(features),
+        "rules": rules_of(Router(rulebook), features, language),
+    }
+
+
+def frozen_features(stored: Mapping[str, Any]) -> Features:
+    """The features as they were when the loop was decided."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
+    return Features(**values)
+
+
+def opening_body(tx: Connection, loop: str) -> Mapping[str, Any]:
+    query = (
+        select(BODIES.c.body)
+        .join(EVENTS, EVENTS.c.event_id == BODIES.c.event_id)
+        .where(EVENTS.c.loop_id == loop, EVENTS.c.kind == EventKind.LOOP_OPENED)
+    )
+    body = tx.execute(query).scalar()
+    if body is None:
+        raise InputError(f"loop {loop} has no explanation left", "its words were erased")
+    loaded: Mapping[str, Any] = json.loads(body)
+    return loaded
+
+
+def rules_of(router: Router, features: Features, language: str) -> list[dict[str, Any]]:
+    """Every rule up to the one that matched, clause by clause."""
+    lines: list[dict[str, Any]] = []
+    for trace in router.explain(features):
+        lines.append(
+            {
+                "rule": trace.rule,
+                "title": trace.title.get(language),
+                "matched": trace.matched,
+                "clauses": [
+                    {"text": c.text, "holds": c.holds, "values": dict(c.values)}
+                    for c in trace.clauses
+                ],
+            }
+        )
+        if trace.matched:
+            break
+    return lines
+
+
+def list_tickets(
+    ws: Workspace, *, unit: str | None = None, state: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    query = (
+        select(TICKETS, LOOPS.c.topic, LOOPS.c.priority)
+        .join(LOOPS, LOOPS.c.id == TICKETS.c.loop_id)
+        .order_by(TICKETS.c.assigned_at.desc(), TICKETS.c.id)
+        .limit(limit)
+    )
+    if unit:
+        query = query.where(TICKETS.c.unit == unit)
+    if state:
+        query = query.where(TICKETS.c.state == state)
+    with ws.db.read() as tx:
+        return [plain(row) for row in tx.execute(query)]
+
+
+def list_triage(ws: Workspace, limit: int = 50) -> list[dict[str, Any]]:
+    """All that waits for a person, most urgent first: issues in doubt, unrouted and disputed
+    loops, proposed merges."""
+    with ws.db.read() as tx:
+        return [*waiting_issues(tx, limit), *waiting_loops(tx, limit), *proposals(tx, limit)]
+
+
+def waiting_issues(tx: Connection, limit: int) -> list[dict[str, Any]]:
+    query = (
+        select(
+            ISSUES.c.id,
+            ISSUES.c.kind,
+            ISSUES.c.reason,
+            ISSUES.c.due_at,
+            FEEDBACK.c.source,
+            FEEDBACK.c.text,
+        )
+        .join(FEEDBACK, FEEDBACK.c.id == ISSUES.c.feedback_id)
+        .where(ISSUES.c.state == IssueState.TRIAGE)
+        .order_by(ISSUES.c.due_at, ISSUES.c.id)
+        .limit(limit)
+    )
+    return [
+        {
+            "what": "issue",
+            "id": r.id,
+            "kind": r.kind,
+            "why": r.reason,
+            "source": r.source,
+            "due_at": r.due_at.isoformat(),
+            "words": excerpt(r.text),
+        }
+        for r in tx.execute(query)
+    ]
+
+
+def waiting_loops(tx: Connection, limit: int) -> list[dict[str, Any]]:
+    query = (
+        select(LOOPS)
+        .where((LOOPS.c.state == LoopState.TRIAGE) | LOOPS.c.arbitration.is_(True))
+        .order_by(LOOPS.c.opened_at, LOOPS.c.id)
+        .limit(limit)
+    )
+    rows = tx.execute(query).all()
+    words = opening_words(tx, [row.id for row in rows])
+    return [
+        {
+            "what": "loop",
+            "id": r.id,
+            "kind": r.kind,
+            "why": "arbitration" if r.arbitration else "no rule decided",
+            "source": None,
+            "due_at": None,
+            "words": excerpt(words.get(r.id, "")),
+        }
+        for r in rows
+    ]
+
+
+def proposals(tx: Connection, limit: int) -> list[dict[str, Any]]:
+    query = select(PROPOSALS).where(PROPOSALS.c.decided_at.is_(None)).order_by(PROPOSALS.c.at)
+    return [
+        {
+            "what": "proposal",
+            "id": r.id,
+            "kind": r.relation,
+            "why": r.reason,
+            "source": None,
+            "due_at": None,
+            "words": f"{r.loop_id} → {r.into_id}",
+        }
+        for r in tx.execute(query.limit(limit))
+    ]
+
+
+def list_messages(
+    ws: Workspace, *, state: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    query = select(MESSAGES).order_by(MESSAGES.c.created_at.desc(), MESSAGES.c.id).limit(limit)
+    if state:
+        query = query.where(MESSAGES.c.state == state)
+    with ws.db.read() as tx:
+        return [plain(row) for row in tx.execute(query)]
+
+
+def summary(ws: Workspace) -> dict[str, Any]:
+    """The whole in numbers: feedback, issues by kind and fate, loops, tickets, messages."""
+    with ws.db.read() as tx:
+        return {
+            "feedback": count_by(tx, FEEDBACK.c.source),
+            "issues": count_by(tx, ISSUES.c.kind),
+            "fates": count_by(tx, ISSUES.c.state),
+            "loops": count_by(tx, LOOPS.c.kind),
+            "loop_states": count_by(tx, LOOPS.c.state),
+            "tickets": count_by(tx, TICKETS.c.unit),
+            "messages": count_by(tx, MESSAGES.c.state),
+            "quarantined": count_by(
+                tx,
+                QUARANTINE.c.source,
+                QUARANTINE.c.resolved_at.is_(None),
+            ),
+            "events": tx.execute(select(func.count()).select_from(EVENTS)).scalar_one(),
+        }
+
+
+def count_by(tx: Connection, column: Any, *where: Any) -> dict[str, int]:
+    query = select(column, func.count()).where(*where).group_by(column)
+    return {str(k): n for k, n in sorted(tx.execute(query), key=lambda row: (-row[1], str(row[0])))}

@@ -1,0 +1,404 @@
+"""Issues into loops: what does each open, join or reopen, given what is already known?
+
+`open_loops` reads the customers' context in the caller's transaction, decides each issue in
+order, and returns the changes for the door. Nothing is written here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from loopwright.ids import handle
+from models.base import table
+from models.customer import CustomerSnapshot
+from models.issue import Issue
+from models.kinds import EventKind, IssueState, LoopKind, LoopState, Outcome, Relation
+from models.loop import Loop, LoopIssue
+from policy.assign import Assignment, assign
+from policy.classify import Reading
+from policy.relate import Known, Relating, relate
+from policy.route import Circumstances, Decision, Features, features_from
+from tasks.change import Change, NewMessage
+from tasks.identify import propose
+from tasks.workspace import Workspace
+
+LOOPS = table(Loop)
+ISSUES = table(Issue)
+SNAPSHOTS = table(CustomerSnapshot)
+LOOP_ISSUES = table(LoopIssue)
+
+LIKE_ENOUGH = 30
+"""Characters below which equal words of unknown customers say nothing about being one case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An issue with its feedback row (columns of `feedback`) and its place in it."""
+
+    issue_id: str
+    row: Any
+    reading: Reading
+    ordinal: int
+
+
+@dataclass(slots=True)
+class Context:
+    """What the database knows of the customers and topics at hand."""
+
+    by_customer: dict[tuple[str, str], list[Known]] = field(default_factory=dict)
+    by_number: dict[str, Known] = field(default_factory=dict)
+    by_version: dict[str, dict[str, Known]] = field(default_factory=dict)
+    big: dict[tuple[str, str], str] = field(default_factory=dict)
+    like: dict[str, str] = field(default_factory=dict)
+    repeats: Counter[tuple[str, str]] = field(default_factory=Counter)
+    snapshots: dict[str, list[Any]] = field(default_factory=dict)
+    leads: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Opening:
+    """The fate of every issue of a piece, and the changes that make it so."""
+
+    changes: list[Change] = field(default_factory=list)
+    states: dict[str, IssueState] = field(default_factory=dict)
+    rules: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    acts: Counter[str] = field(default_factory=Counter)
+    proposals: list[tuple[str, str]] = field(default_factory=list)
+
+    def propose_merges(self, tx: Connection, now: datetime) -> None:
+        for loop, into in self.proposals:
+            propose(tx, loop, into, "the same words, customer unknown", now)
+
+
+def open_loops(tx: Connection, ws: Workspace, found: Sequence[Found], now: datetime) -> Opening:
+    """Decide a piece's issues in order; earlier ones count as known for later ones."""
+    opening = Opening()
+    opens = set(ws.published.documents.rulebook.opens)
+    candidates = []
+    for one in found:
+        if one.reading.kind not in opens:
+            opening.states[one.issue_id] = IssueState.NOTED
+        elif one.reading.abstained or one.reading.topic is None:
+            opening.states[one.issue_id] = IssueState.TRIAGE
+        else:
+            candidates.append(one)
+    if candidates:
+        Opener(ws, load_context(tx, ws, candidates, now), opening, now).settle(candidates)
+    return opening
+
+
+class Opener:
+    """Decides candidates one by one, keeping the context up to date as loops are made."""
+
+    def __init__(self, ws: Workspace, context: Context, opening: Opening, now: datetime) -> None:
+        self.ws, self.context, self.opening, self.now = ws, context, opening, now
+        rulebook = ws.published.documents.rulebook
+        self.window = timedelta(days=rulebook.reopen_days)
+
+    def settle(self, candidates: Iterable[Found]) -> None:
+        for found in candidates:
+            features = self.features(found)
+            decision = self.ws.router.decide(features)
+            self.opening.rules[found.issue_id] = decision.rule
+            if decision.reason:
+                self.opening.reasons[found.issue_id] = decision.reason
+            if decision.loop == "none":
+                self.opening.states[found.issue_id] = IssueState.NOTED
+            else:
+                self.opening.states[found.issue_id] = IssueState.LOOPED
+                self.place(found, features, decision)
+
+    def features(self, found: Found) -> Features:
+        row, snapshot = found.row, self.snapshot(found)
+        known = Circumstances(
+            channel=row.channel,
+            source=row.source,
+            language=row.language or "",
+            rating=row.rating,
+            value_band=(snapshot.value_band or "") if snapshot else "",
+            lifecycle=(snapshot.lifecycle or "") if snapshot else "",
+            vulnerable=bool(snapshot and snapshot.vulnerable),
+            repeats=self.context.repeats[row.customer_id, str(found.reading.topic)],
+            has_customer=row.customer_id is not None,
+        )
+        return features_from(found.reading, self.ws.places, known)
+
+    def snapshot(self, found: Found) -> Any | None:
+        """What was known of the customer when the feedback was received."""
+        at = found.row.received_at
+        for snapshot in self.context.snapshots.get(found.row.customer_id, ()):
+            if snapshot.valid_from <= at and (snapshot.valid_to is None or at < snapshot.valid_to):
+                return snapshot
+        return None
+
+    def place(self, found: Found, features: Features, decision: Decision) -> None:
+        relating = self.relate(found)
+        if relating.act == "open":
+            loop = self.open_small(found, features, decision)
+        else:
+            loop = str(relating.loop)
+            self.follow(found, relating, loop)
+        self.opening.acts[relating.act] += 1
+        if decision.loop == LoopKind.BIG:
+            self.link(found, features, decision, loop)
+        self.remember(found, loop)
+
+    def relate(self, found: Found) -> Relating:
+        row, topic = found.row, str(found.reading.topic)
+        versions = self.context.by_version.get(row.previous_id or "", {})
+        return relate(
+            versions.get(topic) or next(iter(versions.values()), None),
+            self.context.by_number.get(row.complaint_number or ""),
+            self.context.by_customer.get((row.customer_id, topic), []),
+            row.received_at,
+            self.window,
+        )
+
+    def open_small(self, found: Found, features: Features, decision: Decision) -> str:
+        loop, assignment = handle("L", self.now), self.assign(found, decision)
+        in_doubt = decision.loop == "triage" or assignment.lead is None
+        likeness = likeness_of(self.ws, found)
+        data = (
+            opened_data(found, LoopKind.SMALL)
+            | route_data(decision, assignment)
+            | {
+                "state": LoopState.TRIAGE if in_doubt else LoopState.OPEN,
+                "customer": found.row.customer_id,
+                "complaint_number": found.row.complaint_number,
+                "likeness": likeness,
+            }
+        )
+        body = why(found, features, decision, assignment)
+        self.add(Change(loop, EventKind.LOOP_OPENED, data, body=body, rule=decision.rule))
+        if not in_doubt:
+            self.add(assign_ticket(loop, str(assignment.lead), "lead", self.now))
+        if likeness and (other := self.context.like.setdefault(likeness, loop)) != loop:
+            self.opening.proposals.append((loop, other))
+        return loop
+
+    def assign(self, found: Found, decision: Decision) -> Assignment:
+        documents, snapshot = self.ws.published.documents, self.snapshot(found)
+        place = self.ws.places.get(found.reading.topic or "")
+        unit = found.row.unit or (snapshot.branch if snapshot else None)
+        return assign(decision, place.topic if place else None, documents.organisation, unit)
+
+    def follow(self, found: Found, relating: Relating, loop: str) -> None:
+        """Join an open loop or reopen a closed one."""
+        kind = EventKind.LOOP_JOINED if relating.act == "join" else EventKind.LOOP_REOPENED
+        data = {
+            "issue": found.issue_id,
+            "relation": Relation.SAME_COMPLAINT,
+            "why": relating.why,
+        }
+        messages: tuple[NewMessage, ...] = ()
+        if relating.act == "reopen" and loop in self.context.leads:
+            key = f"loop_reopened:{loop}:{found.issue_id}"
+            messages = (NewMessage(key, "loop_reopened", self.context.leads[loop]),)
+        self.add(Change(loop, kind, data, messages=messages))
+
+    def link(self, found: Found, features: Features, decision: Decision, small: str) -> None:
+        """Hang the customer's loop on the open big loop of its cause, a candidate if it is new."""
+        cause = (str(found.reading.topic), found.reading.touchpoint or "")
+        big = self.context.big.get(cause)
+        if big is None:
+            big = self.context.big[cause] = handle("B", self.now)
+            assignment = self.assign(found, decision)
+            data = opened_data(found, LoopKind.BIG) | route_data(decision, assignment)
+            data["state"] = LoopState.CANDIDATE
+            body = why(found, features, decision, assignment)
+            operations = self.ws.published.documents.organisation.operations
+            message = NewMessage(f"big_loop_candidate:{big}", "big_loop_candidate", operations)
+            self.add(
+                Change(
+                    big,
+                    EventKind.LOOP_OPENED,
+                    data,
+                    body=body,
+                    rule=decision.rule,
+                    messages=(message,),
+                )
+            )
+            self.opening.acts["big"] += 1
+        data = {"small": small, "relation": Relation.SAME_CAUSE, "issue": found.issue_id}
+        self.add(Change(big, EventKind.LOOP_LINKED, data))
+
+    def remember(self, found: Found, loop: str) -> None:
+        row, topic = found.row, str(found.reading.topic)
+        known = Known(loop, LoopState.OPEN)
+        if row.customer_id is not None:
+            others = self.context.by_customer.setdefault((row.customer_id, topic), [])
+            others[:] = [known, *(k for k in others if k.id != loop)]
+            self.context.repeats[row.customer_id, topic] += 1
+        if row.complaint_number:
+            self.context.by_number[row.complaint_number] = known
+        self.context.by_version.setdefault(row.id, {})[topic] = known
+
+    def add(self, change: Change) -> None:
+        stamped = replace(change, policy=self.ws.policy_version, run=self.ws.run)
+        self.opening.changes.append(stamped)
+
+
+def assign_ticket(
+    loop: str,
+    unit: str,
+    role: str,
+    now: datetime,
+    template: str = "ticket_assigned",
+    values: dict[str, Any] | None = None,
+) -> Change:
+    """The change that gives a unit a ticket of a loop and tells it so."""
+    ticket = handle("T", now)
+    message = NewMessage(f"{template}:{ticket}", template, unit, ticket, values or {})
+    data = {"ticket": ticket, "unit": unit, "role": role}
+    return Change(loop, EventKind.TICKET_ASSIGNED, data, messages=(message,))
+
+
+def likeness_of(ws: Workspace, found: Found) -> str | None:
+    """A keyed hash of long words nobody put a name to, else None."""
+    words = "".join(found.row.text.split())
+    if found.row.customer_id is not None or len(words) < LIKE_ENOUGH:
+        return None
+    return ws.hasher.digest("words", f"{found.reading.topic}:{words}")[:32]
+
+
+def opened_data(found: Found, kind: LoopKind) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "topic": found.reading.topic,
+        "touchpoint": found.reading.touchpoint or "",
+        "received_at": found.row.received_at.astimezone(UTC).isoformat(),
+        "issue": found.issue_id,
+    }
+
+
+def route_data(decision: Decision, assignment: Assignment) -> dict[str, Any]:
+    return {
+        "priority": decision.priority,
+        "level": decision.level,
+        "lead": assignment.lead,
+        "clocks": ",".join(decision.clocks) or None,
+        "ladder": decision.ladder,
+        "participants": ",".join(assignment.participants) or None,
+    }
+
+
+def why(
+    found: Found, features: Features, decision: Decision, assignment: Assignment
+) -> dict[str, Any]:
+    """The explanation frozen with the loop; it holds words, so it lives in the erasable body."""
+    return {
+        "features": asdict(features),
+        "clauses": [[c.text, c.holds, dict(c.values)] for c in decision.clauses],
+        "evidence": [[e.about, e.words, e.by] for e in found.reading.evidence],
+        "reason": decision.reason or assignment.reason or None,
+        "feedback": found.row.id,
+    }
+
+
+def load_context(
+    tx: Connection, ws: Workspace, candidates: Sequence[Found], now: datetime
+) -> Context:
+    context = Context()
+    since = now - timedelta(days=ws.published.documents.rulebook.reopen_days)
+    customers = sorted({f.row.customer_id for f in candidates if f.row.customer_id})
+    if customers:
+        load_loops_of(tx, context, customers, since)
+        load_snapshots(tx, context, customers)
+    load_numbers(tx, context, sorted({n for f in candidates if (n := f.row.complaint_number)}))
+    load_versions(tx, context, sorted({p for f in candidates if (p := f.row.previous_id)}))
+    load_big(tx, context, sorted({str(f.reading.topic) for f in candidates}))
+    load_like(tx, context, ws, candidates)
+    return context
+
+
+KNOWN = (
+    LOOPS.c.id,
+    LOOPS.c.state,
+    LOOPS.c.closed_at,
+    LOOPS.c.version,
+    LOOPS.c.customer_id,
+    LOOPS.c.topic,
+    LOOPS.c.complaint_number,
+    LOOPS.c.lead,
+)
+ALIVE = (LOOPS.c.kind == LoopKind.SMALL) & (
+    LOOPS.c.outcome.is_(None) | (LOOPS.c.outcome != Outcome.MERGED)
+)
+
+
+def known_of(context: Context, row: Any) -> Known:
+    if row.lead:
+        context.leads[row.id] = row.lead
+    return Known(row.id, row.state, row.closed_at, row.version)
+
+
+def load_loops_of(
+    tx: Connection, context: Context, customers: Sequence[str], since: datetime
+) -> None:
+    recent = LOOPS.c.closed_at.is_(None) | (LOOPS.c.closed_at >= since)
+    query = select(*KNOWN).where(ALIVE, recent, LOOPS.c.customer_id.in_(customers))
+    for row in tx.execute(query):
+        key = (row.customer_id, row.topic)
+        context.by_customer.setdefault(key, []).append(known_of(context, row))
+    count = (
+        select(LOOPS.c.customer_id, LOOPS.c.topic, func.count())
+        .join(LOOP_ISSUES, LOOP_ISSUES.c.loop_id == LOOPS.c.id)
+        .where(ALIVE, recent, LOOPS.c.customer_id.in_(customers))
+        .group_by(LOOPS.c.customer_id, LOOPS.c.topic)
+    )
+    for customer, topic, issues in tx.execute(count):
+        context.repeats[customer, topic] = issues
+
+
+def load_snapshots(tx: Connection, context: Context, customers: Sequence[str]) -> None:
+    query = (
+        select(SNAPSHOTS)
+        .where(SNAPSHOTS.c.customer_id.in_(customers))
+        .order_by(SNAPSHOTS.c.valid_from.desc())
+    )
+    for row in tx.execute(query):
+        context.snapshots.setdefault(row.customer_id, []).append(row)
+
+
+def load_numbers(tx: Connection, context: Context, numbers: Sequence[str]) -> None:
+    if numbers:
+        query = select(*KNOWN).where(ALIVE, LOOPS.c.complaint_number.in_(numbers))
+        for row in tx.execute(query.order_by(LOOPS.c.opened_at)):
+            context.by_number[row.complaint_number] = known_of(context, row)
+
+
+def load_versions(tx: Connection, context: Context, previous: Sequence[str]) -> None:
+    """Loops of the items that these are new versions of."""
+    if previous:
+        query = (
+            select(ISSUES.c.feedback_id, *KNOWN)
+            .join(LOOP_ISSUES, LOOP_ISSUES.c.issue_id == ISSUES.c.id)
+            .join(LOOPS, LOOPS.c.id == LOOP_ISSUES.c.loop_id)
+            .where(ALIVE, ISSUES.c.feedback_id.in_(previous))
+        )
+        for row in tx.execute(query):
+            loops = context.by_version.setdefault(row.feedback_id, {})
+            loops[row.topic] = known_of(context, row)
+
+
+def load_big(tx: Connection, context: Context, topics: Sequence[str]) -> None:
+    query = select(LOOPS.c.id, LOOPS.c.topic, LOOPS.c.touchpoint).where(
+        LOOPS.c.kind == LoopKind.BIG, LOOPS.c.state != LoopState.CLOSED, LOOPS.c.topic.in_(topics)
+    )
+    for row in tx.execute(query):
+        context.big[row.topic, row.touchpoint] = row.id
+
+
+def load_like(tx: Connection, context: Context, ws: Workspace, candidates: Sequence[Found]) -> None:
+    hashes = sorted({h for f in candidates if (h := likeness_of(ws, f))})
+    if hashes:
+        query = select(LOOPS.c.likeness, LOOPS.c.id).where(
+            LOOPS.c.likeness.in_(hashes), LOOPS.c.state != LoopState.CLOSED
+        )
+        for row in tx.execute(query.order_by(LOOPS.c.opened_at.desc(), LOOPS.c.id)):
+            context.like[row.likeness] = row.id

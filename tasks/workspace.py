@@ -1,0 +1,81 @@
+"""What every step needs at hand: settings, database, published documents, the run's name."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from loopwright.db import Database
+from loopwright.errors import EnvironmentFault
+from loopwright.migrate import require_current
+from loopwright.settings import Settings
+from policy.classify import Classifier
+from policy.linear import LinearModel
+from policy.route import Place, Router, places
+from policy.source_spec import SourceSpec
+from tasks.identify import Hasher
+from tasks.publish import Published, published
+from tasks.topic_model import topic_model
+
+
+@dataclass
+class Workspace:
+    """One process's view of one organisation. `run` names the flow run for the history."""
+
+    settings: Settings
+    db: Database
+    run: str | None = None
+    publication: int | None = field(default=None, repr=False)
+
+    @cached_property
+    def published(self) -> Published:
+        return published(self.db, self.publication)
+
+    @property
+    def policy_version(self) -> str:
+        """What loops and events call the policy they were judged by: the publication's number."""
+        return str(self.published.number)
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        documents = self.published.documents
+        return Classifier(documents.taxonomy, documents.rulebook.confidence)
+
+    @cached_property
+    def router(self) -> Router:
+        return Router(self.published.documents.rulebook)
+
+    @cached_property
+    def places(self) -> dict[str, Place]:
+        return places(self.published.documents.taxonomy)
+
+    @cached_property
+    def model(self) -> LinearModel | None:
+        """The topic model of the published recipe; trained at first use, then kept on disk."""
+        return topic_model(self.published, self.settings.models)
+
+    @cached_property
+    def hasher(self) -> Hasher:
+        return Hasher(identity_secret(self.settings))
+
+    @cached_property
+    def sources(self) -> dict[str, SourceSpec]:
+        return {spec.name: spec for spec in self.published.documents.sources}
+
+
+def open_workspace(settings: Settings, run: str | None = None) -> Workspace:
+    """A workspace on a database whose schema is current. Raises EnvironmentFault otherwise."""
+    db = Database(settings.database.url)
+    require_current(db)
+    return Workspace(settings, db, run)
+
+
+def identity_secret(settings: Settings) -> bytes:
+    """The key of the customer hashes. Raises EnvironmentFault when none is set."""
+    if settings.identity.secret is not None:
+        return settings.identity.secret.get_secret_value().encode()
+    path = settings.identity.secret_path
+    if path.is_file():
+        return path.read_bytes().strip()
+    raise EnvironmentFault(
+        "there is no secret for customers' keys",
+        "set LOOPWRIGHT_IDENTITY__SECRET or identity.secret_path; `loopwright init` makes one",
+    )
