@@ -6,7 +6,9 @@ a writer (immediate) and read-only readers. PostgreSQL uses one.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +20,6 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
-    insert,
     make_url,
     text,
 )
@@ -171,16 +172,19 @@ def is_connection_fault(error: Exception) -> bool:
 
 
 def bulk_insert(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert many rows with the same keys: COPY on PostgreSQL, one executemany on SQLite."""
+    """Insert many rows with the same keys: COPY on PostgreSQL, one executemany on SQLite.
+
+    Raises sqlalchemy.exc.IntegrityError as any insert does.
+    """
     if not rows:
         return
-    if tx.dialect.name == "postgresql" and len(rows) > COPY_FROM:
-        copy_rows(tx, table, rows)
+    plan = insert_plan(table, tuple(rows[0]), tx.dialect)
+    if tx.dialect.name == "postgresql":
+        copy_rows(tx, plan, rows)
     else:
-        tx.execute(insert(table), list(rows))
+        tx.exec_driver_sql(plan.insert, [tuple(plan.values(row)) for row in rows])
 
 
-COPY_FROM = 20
 RETRIES = 3
 
 
@@ -195,23 +199,51 @@ def retry_conflicts(step: Callable[[], T]) -> T:
     return step()
 
 
-@lru_cache(maxsize=64)
-def copy_plan(table: Table, keys: tuple[str, ...], dialect: Dialect) -> tuple[str, list[Any]]:
-    """The COPY statement and each column's bind processor (None: take the value as it is)."""
+@dataclass(frozen=True)
+class InsertPlan:
+    """How rows with these keys are written to one table on one dialect."""
+
+    pick: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    processors: tuple[tuple[int, Callable[[Any], Any]], ...]
+    insert: str
+    copy: str
+
+    def values(self, row: Mapping[str, Any]) -> list[Any]:
+        values = list(self.pick(row))
+        for position, process in self.processors:
+            values[position] = process(values[position])
+        return values
+
+
+@lru_cache(maxsize=128)
+def insert_plan(table: Table, keys: tuple[str, ...], dialect: Dialect) -> InsertPlan:
     columns = [table.c[key] for key in keys]
-    names = ", ".join(dialect.identifier_preparer.quote(c.name) for c in columns)
-    processors = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in columns]
-    return f"COPY {table.name} ({names}) FROM STDIN", processors
+    quote = dialect.identifier_preparer.quote
+    names = ", ".join(quote(column.name) for column in columns)
+    slots = ", ".join("?" * len(columns))
+    made = [c.type.dialect_impl(dialect).bind_processor(dialect) for c in columns]
+    pick = itemgetter(*keys) if len(keys) > 1 else lambda row: (row[keys[0]],)
+    return InsertPlan(
+        pick,
+        tuple((n, process) for n, process in enumerate(made) if process is not None),
+        f"INSERT INTO {quote(table.name)} ({names}) VALUES ({slots})",
+        f"COPY {quote(table.name)} ({names}) FROM STDIN",
+    )
 
 
-def copy_rows(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    keys = tuple(rows[0])
-    statement, processors = copy_plan(table, keys, tx.dialect)
-    with tx.connection.driver_connection.cursor() as cursor, cursor.copy(statement) as copy:  # type: ignore[union-attr]
-        for row in rows:
-            copy.write_row(
-                [p(row[k]) if p else row[k] for k, p in zip(keys, processors, strict=True)]
-            )
+def copy_rows(tx: Connection, plan: InsertPlan, rows: Sequence[Mapping[str, Any]]) -> None:
+    import psycopg
+
+    try:
+        with (
+            tx.connection.driver_connection.cursor() as cursor,  # type: ignore[union-attr]
+            cursor.copy(plan.copy) as copy,
+        ):
+            for row in rows:
+                copy.write_row(plan.values(row))
+    except psycopg.IntegrityError as error:
+        # COPY goes past SQLAlchemy, whose callers expect its own error.
+        raise IntegrityError(plan.copy, None, error) from error
 
 
 def is_durable(tx: Connection) -> bool:

@@ -1,6 +1,7 @@
 """What every table shares: aware UTC times, exact JSON, named constraints."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,17 +30,27 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is not UTC:
-            if value.tzinfo is None:
-                raise ValueError(f"naive time {value!r}: times in the database are UTC")
-            value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """One call a value instead of three: bulk inserts bind several times a row."""
+        return utc_text if dialect.name == "sqlite" else utc_time
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value.replace(tzinfo=UTC) if value and dialect.name == "sqlite" else value
+
+
+def utc_time(value: datetime | None) -> datetime | None:
+    """The same moment in UTC. Raises ValueError for a naive one."""
+    if value is None or value.tzinfo is UTC:
+        return value
+    if value.tzinfo is None:
+        raise ValueError(f"naive time {value!r}: times in the database are UTC")
+    return value.astimezone(UTC)
+
+
+def utc_text(value: datetime | None) -> str | None:
+    """As `utc_time`, in the form SQLAlchemy's SQLite dialect keeps and reads."""
+    moment = utc_time(value)
+    return moment.replace(tzinfo=None).isoformat(" ", "microseconds") if moment else None
 
 
 class JsonText(TypeDecorator[Any]):

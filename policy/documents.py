@@ -106,7 +106,7 @@ def load_set(files: Mapping[str, bytes]) -> tuple[DocumentSet | None, list[Mista
     for file, data in sorted(files.items()):
         kind, found, wrong = _document(file, data)
         mistakes += wrong
-        if kind is None or wrong:
+        if kind is None or (wrong and not found):
             broken |= set(KINDS) if kind is None else {kind}
         entries.setdefault(kind or "", []).extend(found)
     mistakes += _counts(entries, broken)
@@ -134,7 +134,9 @@ def _document(file: str, data: bytes) -> tuple[str | None, list[Entry], list[Mis
     if kind is None:
         return None, [], [*wrong, _kindless(file, tree.value)]
     wrong += _against_schema(file, kind, tree)
-    return kind, [] if wrong else list(_build_entries(file, kind, tree)), wrong
+    if wrong and not _mend(kind, tree.value):
+        return kind, [], wrong
+    return kind, list(_build_entries(file, kind, tree)), wrong
 
 
 def _kindless(file: str, value: Mapping[str, Any]) -> Mistake:
@@ -268,6 +270,7 @@ class _Grower:
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             self._open.pop()
         elif isinstance(event, yaml.AliasEvent):
+            self._not_a_key(event)
             self._refuse(event, f"the alias *{event.anchor} is not allowed", "write the value out")
             self._put(None, event)
         elif isinstance(event, yaml.DocumentStartEvent):
@@ -277,11 +280,20 @@ class _Grower:
                 raise _Unreadable(line, "a second document begins", "put it in a file of its own")
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
-        top = self._open[-1] if self._open else None
-        if top is not None and isinstance(top.value, dict) and top.key is None:
-            self._key(top, event)
+        keyless = self._keyless()
+        if keyless is not None:
+            self._key(keyless, event)
             return
         self._put(_plain(event.value) if self._is_plain(event) else event.value, event)
+
+    def _keyless(self) -> _Open | None:
+        """The mapping whose next event must be a key, if that is where we are."""
+        top = self._open[-1] if self._open else None
+        return top if top and isinstance(top.value, dict) and top.key is None else None
+
+    def _not_a_key(self, event: yaml.Event) -> None:
+        if self._keyless() is not None:
+            raise _Unreadable(_line(event), "a key must be a single word", "write `key: value`")
 
     def _is_plain(self, event: yaml.ScalarEvent) -> bool:
         self._untagged(event)
@@ -301,10 +313,7 @@ class _Grower:
         if len(self._open) >= _DEPTH:
             line = _line(event)
             raise _Unreadable(line, "lists and keys are nested too deep", "flatten them")
-        top = self._open[-1] if self._open else None
-        if top is not None and isinstance(top.value, dict) and top.key is None:
-            line = _line(event)
-            raise _Unreadable(line, "a key must be a single word", "write `key: value`")
+        self._not_a_key(event)
         self._untagged(event)
         self._open.append(_Open(value, self._put(value, event)))
 
@@ -350,6 +359,32 @@ def _against_schema(file: str, kind: str, tree: _Tree) -> Iterator[Mistake]:
         explain = _EXPLAIN.get(error.validator, _other)
         for step, what, fix in explain(error, _name(at)):
             yield Mistake(file, line_of(tree.lines, at + step), what, fix)
+
+
+def _mend(kind: str, value: dict[str, Any]) -> bool:
+    """Takes wrong keys out, so that the rest can be checked too; whether the rest is whole.
+
+    Not of a policy: its tests would fail for what was taken out.
+    """
+    if kind == "policy":
+        return False
+    for error in list(_validator(kind).iter_errors(value)):
+        path = tuple(error.absolute_path)
+        if error.validator == "additionalProperties":
+            for extra in set(error.instance) - set(error.schema["properties"]):
+                del error.instance[extra]
+        elif path and isinstance(path[-1], str):
+            _inside(value, path[:-1]).pop(path[-1], None)
+    return bool(_validator(kind).is_valid(value))
+
+
+def _inside(value: Any, path: Path) -> dict[str, Any]:
+    """The mapping at `path`; an empty one when it was taken out already."""
+    for step in path:
+        if isinstance(value, dict) and step not in value:
+            return {}
+        value = value[step]
+    return value if isinstance(value, dict) else {}
 
 
 def _name(path: Path) -> str:

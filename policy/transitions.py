@@ -219,6 +219,8 @@ def assigned(story: Story, event: Happening) -> None:
     ticket = event.data["ticket"]
     if ticket in story.tickets:
         raise Refused(f"ticket {ticket} exists already")
+    if event.data["role"] == "lead":
+        story.loop["lead"] = event.data["unit"]
     story.tickets[ticket] = {
         "id": ticket,
         "loop_id": event.loop,

@@ -101,8 +101,25 @@ def load(tx: Connection, changes: Iterable[Change], now: datetime) -> Ledger:
     tickets = locked(tx, TICKETS, TICKETS.c.loop_id, wanted)
     for row in tickets:
         stories[row["loop_id"]].tickets[row["id"]] = row
+    load_relations(tx, changes, wanted, stories)
     existing = {loop: s.loop["version"] for loop, s in stories.items() if s.loop}
     return Ledger(now, stories, existing, {t["id"] for t in tickets})
+
+
+def load_relations(
+    tx: Connection, changes: Iterable[Change], wanted: Sequence[str], stories: dict[str, Story]
+) -> None:
+    """Only those relations that the changes may make again; a big loop can have thousands."""
+    issues = sorted({str(c.data["issue"]) for c in changes if c.data.get("issue")})
+    smalls = sorted({str(c.data["small"]) for c in changes if c.data.get("small")})
+    if wanted and issues:
+        both = LOOP_ISSUES.c.loop_id.in_(wanted) & LOOP_ISSUES.c.issue_id.in_(issues)
+        for row in tx.execute(select(LOOP_ISSUES).where(both)):
+            stories[row.loop_id].issues[row.issue_id] = row.relation
+    if wanted and smalls:
+        both = LOOP_LINKS.c.big_id.in_(wanted) & LOOP_LINKS.c.small_id.in_(smalls)
+        for row in tx.execute(select(LOOP_LINKS).where(both)):
+            stories[row.big_id].links[row.small_id] = row.relation
 
 
 def locked(tx: Connection, table: Any, column: Any, ids: Sequence[str]) -> list[dict[str, Any]]:

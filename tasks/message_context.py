@@ -257,11 +257,19 @@ class Writer:
 
     def operations_answers(self, loop: Any) -> list[dict[str, str]]:
         zh = self.language == "zh"
-        lines = [{"title": "查看始末" if zh else "The whole story",
-                  "command": f"loopwright loop show {loop.id}"}]
+        lines = [
+            {
+                "title": "查看始末" if zh else "The whole story",
+                "command": f"loopwright loop show {loop.id}",
+            }
+        ]
         if loop.arbitration:
-            lines.append({"title": "裁定归属" if zh else "Decide whose it is",
-                          "command": f"loopwright triage decide {loop.id} --unit … --as …"})
+            lines.append(
+                {
+                    "title": "裁定归属" if zh else "Decide whose it is",
+                    "command": f"loopwright triage decide {loop.id} --unit … --as …",
+                }
+            )
         return lines
 
     def triage(self) -> dict[str, Any]:

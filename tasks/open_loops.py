@@ -6,7 +6,7 @@ order, and returns the changes for the door. Nothing is written here.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from models.loop import Loop, LoopIssue
 from policy.assign import Assignment, assign
 from policy.classify import Reading
 from policy.relate import Known, Relating, relate
-from policy.route import Circumstances, Decision, Features, features_from
+from policy.route import FEATURES, Circumstances, Decision, Features, features_from
 from tasks.change import Change, NewMessage
 from tasks.identify import propose
 from tasks.workspace import Workspace
@@ -292,7 +292,7 @@ def why(
 ) -> dict[str, Any]:
     """The explanation frozen with the loop; it holds words, so it lives in the erasable body."""
     return {
-        "features": asdict(features),
+        "features": {name: getattr(features, name) for name in FEATURES},
         "clauses": [[c.text, c.holds, dict(c.values)] for c in decision.clauses],
         "evidence": [[e.about, e.words, e.by] for e in found.reading.evidence],
         "reason": decision.reason or assignment.reason or None,

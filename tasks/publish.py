@@ -37,7 +37,8 @@ class Published:
 
 
 def read_folders(folders: Iterable[Path]) -> dict[str, bytes]:
-    """The files of one or more document folders; a later folder replaces files of the same name.
+    """The files of one or more document folders; a later folder replaces files of the same name,
+    and takes one away where its own is empty.
 
     Raises InputError for a folder that is missing or holds no document.
     """
@@ -50,8 +51,13 @@ def read_folders(folders: Iterable[Path]) -> dict[str, bytes]:
             )
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
             name = path.relative_to(folder).as_posix()
-            if is_document(name):
-                files[name] = path.read_bytes()
+            if not is_document(name):
+                continue
+            content = path.read_bytes()
+            if content.strip() or name not in files:
+                files[name] = content
+            else:
+                del files[name]
     if not files:
         raise InputError("no documents found", "name a folder that holds organisation.yaml")
     return files | recipe_data(files, folders)

@@ -19,7 +19,8 @@ SOURCE_STATES = table(SourceState)
 
 
 def sources_to_pull(ws: Workspace, only: str | None = None) -> list[SourceSpec]:
-    """The published sources that say where to fetch from, unless an operator switched them off.
+    """The published sources, unless an operator switched them off; without a `fetch` of its own a
+    source is read from the inbox folder of its name.
 
     Customers, measures and journey events come first: decisions about feedback need them.
     """
@@ -30,9 +31,7 @@ def sources_to_pull(ws: Workspace, only: str | None = None) -> list[SourceSpec]:
             ).scalars()
         )
     wanted = [
-        spec
-        for spec in ws.sources.values()
-        if spec.fetch is not None and spec.name not in off and only in (None, spec.name)
+        spec for spec in ws.sources.values() if spec.name not in off and only in (None, spec.name)
     ]
     return sorted(wanted, key=lambda spec: (spec.yields == "feedback", spec.name))
 

@@ -243,21 +243,25 @@ def _learn(examples: Examples, spec: NgramSpec, name: str) -> tuple[LinearModel,
 def _choose(
     blank: LinearModel, counts: "csr_matrix[Any]", labels: Labels
 ) -> tuple[Options, list[dict[str, float]]]:
-    """The options with the best accuracy on folds of at most 10,000 rows, and all that were tried.
+    """The best options on folds of at most 10,000 rows, and all that were tried.
 
-    First the strength, then whether n-grams seen but once help: they do where labels have few rows.
+    First the strength by calibrated log loss, which is smooth where accuracy jumps; then whether
+    n-grams of a single row are worth keeping, by accuracy: they are where labels have few rows.
     """
-    drawn = np.random.default_rng(_SEED).permutation(len(labels))[:_CHOOSE_ROWS]
-    part, meant = counts[np.sort(drawn)], labels[np.sort(drawn)]
+    drawn = np.sort(np.random.default_rng(_SEED).permutation(len(labels))[:_CHOOSE_ROWS])
+    part, meant = counts[drawn], labels[drawn]
 
-    def accuracy(options: Options) -> float:
-        return _share(_unseen_margins(blank, part, meant, options).argmax(axis=1) == meant)
+    def unseen(options: Options) -> dict[str, float]:
+        margins = _unseen_margins(blank, part, meant, options)
+        loss = _log_loss(_calibrate(margins, meant).probabilities(margins), meant)
+        return {"accuracy": _share(margins.argmax(axis=1) == meant), "log_loss": round(loss, 4)}
 
-    tried = {options: accuracy(options) for options in (Options(c, 2) for c in _STRENGTHS)}
-    last = replace(max(tried, key=lambda options: tried[options]), rarest=1)
-    tried[last] = accuracy(last)
-    best = max(tried, key=lambda options: tried[options])
-    return best, [asdict(options) | {"accuracy": share} for options, share in tried.items()]
+    tried = {options: unseen(options) for options in (Options(c, 2) for c in _STRENGTHS)}
+    common = min(tried, key=lambda options: tried[options]["log_loss"])
+    every = replace(common, rarest=1)
+    tried[every] = unseen(every)
+    best = max(common, every, key=lambda options: tried[options]["accuracy"])
+    return best, [asdict(options) | figures for options, figures in tried.items()]
 
 
 def _unseen_margins(
@@ -326,11 +330,8 @@ def _calibrate(margins: Floats, labels: Labels) -> Calibration:
     """Temperature by likelihood of the true label, then the logit of the winner's probability."""
     from scipy.optimize import minimize, minimize_scalar
 
-    rows = np.arange(len(labels))
-
     def surprise(log_temperature: float) -> float:
-        scaled = Calibration(float(np.exp(log_temperature))).probabilities(margins)
-        return float(-np.log(np.maximum(scaled[rows, labels], 1e-9)).mean())
+        return _log_loss(Calibration(float(np.exp(log_temperature))).probabilities(margins), labels)
 
     temperature = float(np.exp(minimize_scalar(surprise, bounds=(-3, 4), method="bounded").x))
     probabilities = Calibration(temperature).probabilities(margins)
@@ -346,6 +347,11 @@ def _calibrate(margins: Floats, labels: Labels) -> Calibration:
     return Calibration(*(round(float(x), 6) for x in (temperature, *fitted)))
 
 
+def _log_loss(probabilities: Floats, labels: Labels) -> float:
+    meant = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(meant, 1e-9)).mean())
+
+
 def _card(
     model: LinearModel, given: Examples, used: Examples, inner: dict[str, Any]
 ) -> dict[str, Any]:
@@ -359,7 +365,10 @@ def _card(
         "unlabelled": given.unlabelled,
         "empty": given.empty,
         "data_sha256": used.sha256,
-        "spec": asdict(model.spec),
+        "spec": {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(model.spec).items()
+        },
         "calibration": asdict(model.calibration),
         "inner_validation": inner,
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},

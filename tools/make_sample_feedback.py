@@ -30,6 +30,8 @@ SEED = 20260824
 FIRST = date(2026, 8, 24)
 DAYS = 90
 ZONE = timezone(timedelta(hours=8))
+BUSY = [int(weight) for weight in "110001248998778887556532"]
+"""How much is said in each hour of the day."""
 OUTLETS = [
     "BR1-01-1", "BR1-01-2", "BR1-02-1", "BR1-02-2", "BR1-03-1", "BR2-01-1", "BR2-01-2", "BR2-02-1",
     "BR3-01-1", "BR3-01-2", "BR3-02-1", "BR3-02-2",
@@ -175,7 +177,7 @@ def make_customers(rng: random.Random) -> list[Customer]:
     return [
         Customer(
             number=f"C{10000000 + n * 37}",
-            phone=f"1990000{n * 13 % 10000:04d}",
+            phone=f"1540000{n * 13 % 10000:04d}",
             mail=f"customer{n}@mail.invalid",
             openid=f"o-{rng.getrandbits(48):012x}",
             band=bands[n],
@@ -340,9 +342,7 @@ def speak(rng: random.Random, said: Sentence, source: str = "") -> str:
 
 
 def clock(rng: random.Random, day: date) -> datetime:
-    hour = rng.choices(
-        range(24), [1, 1, 0, 0, 0, 1, 2, 4, 8, 10, 10, 8, 7, 7, 8, 8, 8, 7, 5, 5, 6, 5, 3, 2]
-    )[0]
+    hour = rng.choices(range(24), BUSY)[0]
     return datetime(
         day.year, day.month, day.day, hour, rng.randrange(60), rng.randrange(60), tzinfo=ZONE
     )
@@ -371,6 +371,14 @@ def marks(rng: random.Random, mood: str, low: int, high: int) -> int:
 # How each source writes it down
 
 
+def columns(names: str) -> list[str]:
+    return names.split()
+
+
+def cells(row: str) -> list[str]:
+    return row.split("|")
+
+
 def delimited(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(rows)
@@ -378,8 +386,8 @@ def delimited(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def nps_survey(rng: random.Random, items: list[Item]) -> bytes:
-    head = (
-        "问卷编号 提交时间 回收时间 推荐意愿 最主要的原因 其他想说的 客户号 触点 网点 语言".split()
+    head = columns(
+        "问卷编号 提交时间 回收时间 推荐意愿 最主要的原因 其他想说的 客户号 触点 网点 语言"
     )
     rows: list[list[Any]] = [head]
     for item in items:
@@ -388,57 +396,17 @@ def nps_survey(rng: random.Random, items: list[Item]) -> bytes:
         score: Any = marks(rng, item.sentence.mood, 0, 10) if rng.random() < 0.97 else ""
         rows.append([
             f"NPS-{item.id}", f"{item.at:%Y-%m-%d %H:%M:%S}", f"{item.at + late:%Y-%m-%d %H:%M:%S}",
-            score, item.text, rng.choice(["", "", "", "谢谢", "没有", "n/a" if english else "暂无"]),
+            score, item.text, rng.choice(["", "", "", "谢谢", "n/a" if english else "暂无"]),
             item.customer.number if item.customer else "", "", item.unit, "en" if english else "zh",
         ])  # fmt: skip
-    for n, words in enumerate(phrases.NOTHING):
+    for n, words in enumerate([*phrases.NOTHING, *phrases.VAGUE]):
         at = clock(rng, FIRST + timedelta(days=rng.randrange(DAYS)))
-        rows.append(
-            [
-                f"NPS-9{n:03d}",
-                f"{at:%Y-%m-%d %H:%M:%S}",
-                "",
-                rng.randint(5, 8),
-                words,
-                "",
-                "",
-                "",
-                "",
-                "zh",
-            ]
-        )
+        mark = rng.randint(5, 8)
+        rows.append(cells(f"NPS-9{n:03d}|{at:%Y-%m-%d %H:%M:%S}||{mark}|{words}|||||zh"))
     rows = [head, *out_of_order(rng, rows[1:])]
-    rows.insert(
-        20,
-        [
-            "NPS-8001",
-            "2026-09-31 10:00:00",
-            "",
-            3,
-            "日期写错的问卷，排队太久",
-            "",
-            "",
-            "",
-            "",
-            "zh",
-        ],
-    )
-    rows.insert(
-        55,
-        [
-            "NPS-8002",
-            "2026-10-05 09:12:44",
-            "",
-            11,
-            "打了十一分，其实是想说很满意",
-            "",
-            "",
-            "",
-            "",
-            "zh",
-        ],
-    )
-    rows.insert(70, ["NPS-8003", "2026-10-11 20:01:02", "", 2, "少了几列"])
+    rows.insert(20, cells("NPS-8001|2026-09-31 10:00:00||3|日期写错的问卷，排队太久|||||zh"))
+    rows.insert(55, cells("NPS-8002|2026-10-05 09:12:44||11|打了十一分，其实是想说很满意|||||zh"))
+    rows.insert(70, cells("NPS-8003|2026-10-11 20:01:02||2|少了几列"))
     return b"\xef\xbb\xbf" + delimited(rows).encode()
 
 
@@ -542,7 +510,7 @@ def talk(rng: random.Random, item: Item) -> list[dict[str, str]]:
     turns = [("agent", agent), ("customer", rng.choice(phrases.FILLERS) + "".join(pieces[:half]))]
     if "".join(pieces[half:]).strip():
         turns += [("agent", "嗯，您请讲。"), ("customer", "".join(pieces[half:]))]
-    phone = item.customer.phone if item.customer else "19900009999"
+    phone = item.customer.phone if item.customer else "15400009999"
     ask = rng.choice(phrases.ASKS)
     number = card(rng) if "卡" in ask else f"{phone[:3]} {phone[3:7]} {phone[7:]}"
     turns += [("agent", ask), ("customer", rng.choice(["", "你记一下，"]) + number)]
@@ -554,24 +522,20 @@ def talk(rng: random.Random, item: Item) -> list[dict[str, str]]:
 
 def english_talk(item: Item) -> list[dict[str, str]]:
     greet, ask, thanks, end = phrases.ENGLISH_CALL
-    phone = item.customer.phone if item.customer else "19900009999"
+    phone = item.customer.phone if item.customer else "15400009999"
     turns = [("agent", greet), ("customer", item.text), ("agent", ask), ("customer", phone)]
     turns += [("agent", thanks), ("customer", end)]
     return [{"speaker": who, "text": text} for who, text in turns]
 
 
 def complaints(rng: random.Random, items: list[Item]) -> bytes:
-    head = "工单号 投诉编号 受理时间 登记时间 受理渠道 客户号 联系电话 投诉内容 涉及机构".split()
+    head = columns("工单号 投诉编号 受理时间 登记时间 受理渠道 客户号 联系电话 投诉内容 涉及机构")
     rows = [register(rng, item) for item in items]
     mended = list(rows[25])
     mended[7] = "【更正】" + mended[7] + "\n补充：经核实，客户另提供了扣款截图，金额以截图为准。"
     rows = [*out_of_order(rng, rows), mended]
-    rows.insert(
-        18, ["GD-8001", "", "九月初", "", "电话", "", "", "受理时间没填对，客户反映取款机吞卡", ""]
-    )
-    rows.insert(
-        48, ["GD-8002", "", "2026/10/06 09:30", "", "柜面", "", "", "多了一列", "", "", "串行"]
-    )
+    rows.insert(18, cells("GD-8001||九月初||电话|||受理时间没填对，客户反映取款机吞卡|"))
+    rows.insert(48, cells("GD-8002||2026/10/06 09:30||柜面|||多了一列|||串行"))
     text = delimited([head, *rows]).encode("gb18030")
     return text + "GD-8003,,2026/10/09 11:20,,电话,,,编码坏了".encode("gb18030") + b"\xff\xff,\r\n"
 
@@ -601,10 +565,20 @@ def formal(rng: random.Random, item: Item) -> str:
 
 def numbers(rng: random.Random, item: Item) -> str:
     """What must be masked: card, phone and identity numbers (the standard's own example)."""
-    phone = item.customer.phone if item.customer else "19900009999"
+    phone = item.customer.phone if item.customer else "15400009999"
+    mail = item.customer.mail if item.customer else "somebody@mail.invalid"
     return rng.choice(
-        ["", "", "", f"。涉及卡号{card(rng)}", f"。卡号尾号{rng.randint(1000, 9999)}"]
-        + [f"。联系电话{wide(phone)}", "。身份证号11010519491231002X", f"，回电请打{phone}"]
+        [
+            "",
+            "",
+            "",
+            f"。涉及卡号{card(rng)}",
+            f"。卡号尾号{rng.randint(1000, 9999)}",
+            f"。联系电话{wide(phone)}",
+            "。身份证号11010519491231002X",
+            f"，回电请打{phone}",
+            f"，也可发邮件到{mail}",
+        ]
     )
 
 
@@ -626,7 +600,7 @@ def branch_book(rng: random.Random, items: list[Item]) -> bytes:
 
 
 def timeless(book: openpyxl.Workbook) -> bytes:
-    """The workbook without the moments openpyxl writes into it."""
+    """The workbook without the moments openpyxl writes into it, stored: zlibs pack differently."""
     made, kept = io.BytesIO(), io.BytesIO()
     book.save(made)
     with zipfile.ZipFile(made) as old, zipfile.ZipFile(kept, "w") as new:
@@ -635,18 +609,18 @@ def timeless(book: openpyxl.Workbook) -> bytes:
             if name == "docProps/core.xml":
                 body = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", b"2026-11-22T00:00:00Z", body)
             info = zipfile.ZipInfo(name, (2026, 11, 22, 0, 0, 0))
-            new.writestr(info, body, zipfile.ZIP_DEFLATED)
+            new.writestr(info, body)
     return kept.getvalue()
 
 
 def social_posts(rng: random.Random, items: list[Item]) -> bytes:
-    lines = []
+    lines = rng.sample(phrases.VAGUE, 3)
     for item in items:
         text = rng.choice(phrases.TAGS) + item.text.replace("\n", " ")
         if rng.random() < 0.35:
             text += rng.choice(phrases.HAPPY if item.sentence.mood in "pP" else phrases.EMOJI)
         if rng.random() < 0.05:
-            text += f" 有同样情况的加我 {wide('19900005678')}"
+            text += f" 有同样情况的加我 {wide('15400005678')}"
         lines.append(text)
     return ("\n".join([*lines, "转发微博", "示范银行今天排队的人真多", "转发微博"]) + "\n").encode()
 
@@ -669,7 +643,10 @@ SUFFIX = {
 
 
 def customers_csv(customers: list[Customer]) -> bytes:
-    head = "快照号 客户号 手机号 邮箱 开放号 价值层级 生命周期 特殊客群 归属机构 客户经理 同意短信 同意电话 同意邮件 生效日 失效日".split()
+    head = columns(
+        "快照号 客户号 手机号 邮箱 开放号 价值层级 生命周期 "
+        "特殊客群 归属机构 客户经理 同意短信 同意电话 同意邮件 生效日 失效日"
+    )
     rng = random.Random("customers")
     rows: list[list[str]] = [head]
     for n, who in enumerate(customers):
@@ -677,26 +654,7 @@ def customers_csv(customers: list[Customer]) -> bytes:
         rows.append(snapshot(rng, who, 1, "2026-01-01", "2026-10-01" if moved else ""))
         if moved:
             rows.append(snapshot(rng, replace(who, band="gold"), 2, "2026-10-01", ""))
-    rows.insert(
-        99,
-        [
-            "S-bad-1",
-            "",
-            "",
-            "",
-            "",
-            "gold",
-            "active",
-            "否",
-            "BR1-01-1",
-            "",
-            "是",
-            "是",
-            "否",
-            "2026-01-01",
-            "",
-        ],
-    )
+    rows.insert(99, cells("S-bad-1|||||gold|active|否|BR1-01-1||是|是|否|2026-01-01|"))
     return b"\xef\xbb\xbf" + delimited(rows).encode()
 
 
@@ -762,8 +720,8 @@ def measures_csv(rng: random.Random) -> bytes:
             closed = one.channel == "branch" and (day.weekday() == 6 or day in HOLIDAYS)
             if not closed:
                 rows.append(measured(rng, one, day))
-    rows.insert(500, ["app-login", "DB", "app", "2026-10-32", 3, 100])
-    rows.insert(900, ["queue", "BR2-01-1", "branch", "2026-10-18", 0, 0])
+    rows.insert(500, cells("app-login|DB|app|2026-10-32|3|100"))
+    rows.insert(900, cells("queue|BR2-01-1|branch|2026-10-18|0|0"))
     return delimited(rows).encode()
 
 
@@ -813,9 +771,13 @@ def outcome(rng: random.Random, touchpoint: str, at: datetime, who: Customer) ->
 
 
 def training(rng: random.Random, bank: dict[str, list[Sentence]]) -> bytes:
-    """At least 20 short texts per topic, about four in five Chinese, no text twice."""
+    """At least 20 short texts per topic, about four in five Chinese, no text twice.
+
+    Every sixth sentence is left out, so that the feedback holds words the model never saw.
+    """
     lines = []
-    for topic, sentences in bank.items():
+    for topic, every in bank.items():
+        sentences = [s for n, s in enumerate(every) if n % 6 != 3]
         chinese = [s for s in sentences if s.mood.islower()]
         english = [s for s in sentences if s.mood.isupper()]
         for pool, count in ((chinese, 20), (english, 5)):
@@ -867,16 +829,17 @@ README = """# Sample data of the example bank · 示范银行样例数据
 
 Ninety simulated days, 2026-08-24 to 2026-11-21, written by `tools/make_sample_feedback.py` from
 our own sentences; run it again and every byte is the same. All people, numbers and events are made
-up: phones are 1990000xxxx, mail addresses end in `.invalid`, card numbers begin with 622200.
+up: phones begin with 1540000, mail addresses end in `.invalid`, card numbers begin with 622200.
 全部内容由脚本按自写语句生成，人物、号码、事件均为虚构。
 
 | source | file | generated items |
 |---|---|---|
 {sources}
 
-{total} items, to which the writers add rows that mean nothing, exact repeats by different people
-(app reviews) and rows that cannot be read. Besides: `customers.csv` (260 customers, 13 of them
-with two snapshots), `measures.csv` (daily counts with denominators), `journey_events.jsonl`.
+{total} items, to which the writers add rows that say nothing or too little, exact repeats by
+different people (app reviews) and rows that cannot be read. Besides: `customers.csv`
+(260 customers, 13 of them with two snapshots), `measures.csv` (daily counts with
+denominators), `journey_events.jsonl`.
 
 ## The mess in it · 数据中的“脏”
 
@@ -891,7 +854,8 @@ with two snapshots), `measures.csv` (daily counts with denominators), `journey_e
 ## Common causes hidden in it · 其中隐藏的共同原因
 
 Each shows in time, topic and touchpoint, and in `measures.csv` at the same touchpoint. The ids
-are those of items made for the cause and of their follow-ups; social posts and the comment book have none.
+are those of items made for the cause and of their follow-ups; social posts and the comment book
+have none.
 
 {causes}
 """

@@ -15,7 +15,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """测速 / Records a second and each ratio, and where the time goes."""
-    from tasks.benchmark import run_all
+    from console.benchmark import run_all
 
     result = run_all([int(n) for n in records.split(",")], databases.split(","), say)
     emit(result, as_json, lambda: None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.terminal import AsJson, emit, say, table
+from console.terminal import AsJson, emit, say
 from loopwright.errors import InputError
 from loopwright.glossary import title
 
@@ -154,6 +154,6 @@ HINTS = (
 
 
 def counted(heading: str, counts: Mapping[str, int]) -> None:
-    rows = [(name, f"{count:,}") for name, count in counts.items()]
-    total = f"{sum(counts.values()):,}"
-    table(f"\n{heading}: {total}", ("", ""), rows)
+    say(f"\n{heading}: {sum(counts.values()):,}")
+    for name, count in counts.items():
+        say(f"  {count:>7,}  {name}")

@@ -94,9 +94,13 @@ def wrong_row(
         return f"the envelope is not JSON: {error}"
     if canonical(envelope) != row["envelope"]:
         return "the envelope is not canonical"
-    if different := [name for name, value in columns_of(envelope).items() if row[name] != value]:
+    try:
+        columns = columns_of(envelope)
+    except (KeyError, TypeError):
+        return "the envelope lacks members"
+    if different := [name for name, value in columns.items() if row[name] != value]:
         return f"columns differ from the envelope: {', '.join(different)}"
-    if timestamp(row["at"]) != envelope["at"]:
+    if timestamp(row["at"]) != envelope.get("at"):
         return "column at differs from the envelope"
     return wrong_sequence(envelope, sequences) or wrong_body(envelope, body)
 
@@ -152,7 +156,10 @@ def wrong_body(envelope: Mapping[str, Any], body: tuple[bytes, str] | None) -> s
 
 
 def wrong_end(tx: Connection, size: int, frontier: list[bytes], bodies: int) -> str | None:
-    head_size, head_frontier = head(tx)
+    try:
+        head_size, head_frontier = head(tx)
+    except ValueError as error:
+        return f"the head is broken: {error}"
     if head_size != size:
         return f"the head says {head_size} events, the table holds {size}"
     if head_frontier != frontier:

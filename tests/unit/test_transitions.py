@@ -1,0 +1,300 @@
+"""The transition tables: what may happen where, and nothing else; what follows by itself."""
+
+import copy
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from models.kinds import EventKind, LoopState, Outcome, TicketState
+from policy.transitions import EFFECTS, Happening, Refused, Story, apply, follow
+
+NOW = datetime(2026, 8, 3, 4, tzinfo=UTC)
+K, L, T = EventKind, LoopState, TicketState
+
+OPENED = {
+    "kind": "small",
+    "state": "open",
+    "topic": "login",
+    "touchpoint": "app-login",
+    "received_at": NOW.isoformat(),
+    "issue": "I1",
+    "lead": "DB",
+}
+DATA: dict[EventKind, dict[str, Any]] = {
+    K.LOOP_OPENED: OPENED,
+    K.LOOP_JOINED: {"issue": "I2", "relation": "same_complaint"},
+    K.LOOP_LINKED: {"small": "S1", "relation": "same_cause", "issue": "I3"},
+    K.LOOP_ROUTED: {"lead": "CC", "priority": "P2"},
+    K.LOOP_RESOLVED: {},
+    K.LOOP_REOPENED: {"issue": "I4", "relation": "same_complaint"},
+    K.LOOP_DISPUTED: {"bounces": 2},
+    K.LOOP_ARBITRATED: {"unit": "CC"},
+    K.LOOP_MERGED: {"into": "L9"},
+    K.LOOP_WITHDRAWN: {},
+    K.LOOP_CUSTOMER_IDENTIFIED: {"customer": "C2"},
+    K.TICKET_ASSIGNED: {"ticket": "T2", "unit": "CC", "role": "participant"},
+    K.TICKET_ACCEPTED: {"ticket": "T1"},
+    K.TICKET_REJECTED: {"ticket": "T1", "suggested": "CC"},
+    K.TICKET_RESOLVED: {"ticket": "T1", "cause": "C01"},
+}
+OPEN = set(L) - {L.CLOSED}
+WORKING = {L.OPEN, L.TRIAGED, L.PLANNED, L.ACTING}
+ALLOWED: dict[EventKind, set[LoopState]] = {
+    K.LOOP_OPENED: set(),
+    K.LOOP_JOINED: OPEN,
+    K.LOOP_LINKED: OPEN,
+    K.LOOP_ROUTED: {L.TRIAGE},
+    K.LOOP_RESOLVED: WORKING,
+    K.LOOP_REOPENED: {L.RESOLVED, L.VERIFYING, L.CLOSED},
+    K.LOOP_DISPUTED: WORKING,
+    K.LOOP_ARBITRATED: WORKING,
+    K.LOOP_MERGED: OPEN,
+    K.LOOP_WITHDRAWN: OPEN,
+    K.LOOP_CUSTOMER_IDENTIFIED: set(L),
+    K.TICKET_ASSIGNED: WORKING,
+    K.TICKET_ACCEPTED: WORKING,
+    K.TICKET_REJECTED: WORKING,
+    K.TICKET_RESOLVED: WORKING,
+}
+TICKETS = {
+    K.TICKET_ACCEPTED: {T.ASSIGNED},
+    K.TICKET_REJECTED: {T.ASSIGNED},
+    K.TICKET_RESOLVED: {T.ASSIGNED, T.ACCEPTED},
+}
+
+
+def event(kind: EventKind, at: datetime = NOW, /, **changed: Any) -> Happening:
+    return Happening("L1", kind, DATA[kind] | changed, at, policy="1", rule="r")
+
+
+def story(kind: str = "small", state: str = "open", ticket: str | None = "assigned") -> Story:
+    """A loop brought by force into a state, so that every pair can be tried."""
+    made = Story()
+    apply(made, event(K.LOOP_OPENED, kind=kind))
+    if ticket is not None:
+        apply(made, event(K.TICKET_ASSIGNED, ticket="T1", unit="DB", role="lead"))
+        made.tickets["T1"]["state"] = ticket
+    made.loop["state"] = state
+    return made
+
+
+def attempt(made: Story, one: Happening) -> bool:
+    """Whether the event was taken; a refusal must leave the story as it was."""
+    before = copy.deepcopy(made)
+    try:
+        apply(made, one)
+    except Refused:
+        assert made == before
+        return False
+    assert made.loop["version"] == before.loop["version"] + 1
+    return True
+
+
+def test_every_kind_of_a_loop_is_known() -> None:
+    of_loops = {k for k in K if k.startswith(("loop.", "ticket."))}
+    assert of_loops == set(EFFECTS) == set(DATA) == set(ALLOWED)
+
+
+@pytest.mark.parametrize("kind", DATA)
+@pytest.mark.parametrize("state", L)
+def test_every_state_and_event(kind: EventKind, state: LoopState) -> None:
+    made = story("big" if kind is K.LOOP_LINKED else "small", state)
+    assert attempt(made, event(kind)) is (state in ALLOWED[kind])
+
+
+@pytest.mark.parametrize("kind", TICKETS)
+@pytest.mark.parametrize("state", T)
+def test_every_ticket_state_and_event(kind: EventKind, state: TicketState) -> None:
+    assert attempt(story(ticket=state), event(kind)) is (state in TICKETS[kind])
+
+
+@pytest.mark.parametrize("kind", [k for k in DATA if k is not K.LOOP_OPENED])
+def test_nothing_happens_to_no_loop(kind: EventKind) -> None:
+    with pytest.raises(Refused, match="there is no loop"):
+        apply(Story(), event(kind))
+
+
+@pytest.mark.parametrize("state", L)
+def test_where_a_loop_starts(state: LoopState) -> None:
+    made = Story()
+    if state in (L.TRIAGE, L.OPEN, L.CANDIDATE):
+        apply(made, event(K.LOOP_OPENED, state=state))
+        assert made.loop["version"] == 0
+    else:
+        with pytest.raises(Refused, match="cannot start"):
+            apply(made, event(K.LOOP_OPENED, state=state))
+        assert made == Story()
+
+
+REFUSALS = [
+    (K.LOOP_OPENED, {}, "open already"),
+    (K.TICKET_ACCEPTED, {"ticket": "T9"}, "no ticket T9"),
+    (K.TICKET_ASSIGNED, {"ticket": "T1"}, "exists already"),
+    (K.LOOP_LINKED, {}, "only a big loop"),
+]
+
+
+@pytest.mark.parametrize(("kind", "data", "why"), REFUSALS)
+def test_refusals_say_why_and_change_nothing(
+    kind: EventKind, data: dict[str, Any], why: str
+) -> None:
+    made = story()
+    before = copy.deepcopy(made)
+    with pytest.raises(Refused, match=why):
+        apply(made, event(kind, **data))
+    assert made == before
+
+
+def test_only_reopening_leaves_closed() -> None:
+    for kind in K:
+        if kind not in DATA:
+            continue
+        made = story(state="closed")
+        attempt(made, event(kind))
+        assert (made.loop["state"] != L.CLOSED) is (kind is K.LOOP_REOPENED), kind
+
+
+FOLLOW = [
+    (["resolved"], True),
+    (["resolved", "resolved"], True),
+    (["resolved", "rejected"], True),
+    (["resolved", "done"], True),
+    (["resolved", "assigned"], False),
+    (["resolved", "accepted"], False),
+]
+
+
+@pytest.mark.parametrize(("states", "resolves"), FOLLOW)
+def test_last_ticket_resolves_the_loop(states: list[str], resolves: bool) -> None:
+    made = story(ticket=None)
+    for n, state in enumerate(states):
+        made.tickets[f"T{n}"] = {"id": f"T{n}", "state": state}
+    assert follow(made, K.TICKET_RESOLVED) == (K.LOOP_RESOLVED if resolves else None)
+    assert all(follow(made, kind) is None for kind in DATA if kind is not K.TICKET_RESOLVED)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("resolved", "assigned"),
+        ("done", "assigned"),
+        ("rejected", "rejected"),
+        ("accepted", "accepted"),
+    ],
+)
+def test_reopening_takes_tickets_back(before: str, after: str) -> None:
+    made = story(state="closed", ticket=before)
+    made.loop |= {"closed_at": NOW, "outcome": "verified"}
+    made.tickets["T1"] |= {"resolved_at": NOW, "cause": "C01"}
+    apply(made, event(K.LOOP_REOPENED, NOW + timedelta(days=1)))
+    assert made.tickets["T1"]["state"] == after
+    assert (made.loop["closed_at"], made.loop["outcome"]) == (None, None)
+    if before != after:
+        ticket = made.tickets["T1"]
+        assert ticket["assigned_at"] == NOW + timedelta(days=1)
+        assert ticket["cause"] is ticket["resolved_at"] is ticket["accepted_at"] is None
+
+
+@pytest.mark.parametrize(("kind", "state"), [("small", "open"), ("big", "acting")])
+def test_where_reopening_leads(kind: str, state: str) -> None:
+    made = story(kind, "closed")
+    apply(made, event(K.LOOP_REOPENED))
+    assert made.loop["state"] == state
+    assert made.issues["I4"] == "same_complaint"
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"),
+    [(K.LOOP_MERGED, Outcome.MERGED), (K.LOOP_WITHDRAWN, Outcome.WITHDRAWN)],
+)
+def test_closing_ends_the_tickets(kind: EventKind, outcome: Outcome) -> None:
+    made = story()
+    apply(made, event(K.TICKET_ASSIGNED))
+    made.tickets["T2"]["state"] = T.REJECTED
+    apply(made, event(kind))
+    assert (made.loop["state"], made.loop["outcome"]) == (L.CLOSED, outcome)
+    assert [t["state"] for t in made.tickets.values()] == [T.DONE, T.REJECTED]
+
+
+def test_the_lead_is_who_holds_the_lead_ticket() -> None:
+    made = story()
+    apply(made, event(K.TICKET_REJECTED))
+    apply(made, event(K.TICKET_ASSIGNED, ticket="T3", unit="CC", role="lead"))
+    assert made.loop["lead"] == "CC"
+    apply(made, event(K.TICKET_ASSIGNED, ticket="T4", unit="RK", role="participant"))
+    assert made.loop["lead"] == "CC"
+
+
+def test_big_loops_keep_their_links_once() -> None:
+    made = story("big", "candidate", ticket=None)
+    apply(made, event(K.LOOP_LINKED))
+    apply(made, event(K.LOOP_LINKED))
+    assert made.links == {"S1": "same_cause"}
+    assert made.issues == {"I1": "origin", "I3": "same_cause"}
+
+
+def test_routing_keeps_what_it_does_not_name() -> None:
+    made = story(state="triage")
+    apply(made, event(K.LOOP_ROUTED))
+    assert (made.loop["state"], made.loop["topic"]) == ("open", "login")
+    assert (made.loop["lead"], made.loop["priority"]) == ("CC", "P2")
+
+
+class Lives(RuleBasedStateMachine):
+    """Random lives of a loop: taken events replay to the same story, refused ones leave none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.story, self.taken, self.now = Story(), list[Happening](), NOW
+
+    @initialize(kind=st.sampled_from(["small", "big"]), state=st.sampled_from(["triage", "open"]))
+    def open(self, kind: str, state: str) -> None:
+        self.try_(event(K.LOOP_OPENED, kind=kind, state="candidate" if kind == "big" else state))
+
+    @rule(
+        kind=st.sampled_from([k for k in DATA if k is not K.LOOP_OPENED]),
+        number=st.integers(1, 3),
+        minutes=st.integers(0, 100),
+    )
+    def happen(self, kind: EventKind, number: int, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+        changed = {"ticket": f"T{number}"} if "ticket" in DATA[kind] else {}
+        self.try_(event(kind, self.now, **changed))
+
+    @precondition(lambda self: len(self.taken) > 1)
+    @rule()
+    def replay(self) -> None:
+        again = Story()
+        for one in self.taken:
+            apply(again, one)
+        assert again == self.story
+
+    def try_(self, one: Happening) -> None:
+        was = self.story.loop.get("state")
+        if self.story.loop and not attempt(self.story, one):
+            return
+        if not self.taken:
+            apply(self.story, one)
+        self.taken.append(one)
+        if was == L.CLOSED and self.story.loop["state"] != L.CLOSED:
+            assert one.kind is K.LOOP_REOPENED
+
+    @invariant()
+    def sound(self) -> None:
+        loop = self.story.loop
+        if not loop:
+            return
+        closed = loop["state"] == L.CLOSED
+        assert closed == (loop["closed_at"] is not None) == (loop["outcome"] is not None)
+        assert loop["version"] == len(self.taken) - 1
+        for ticket in self.story.tickets.values():
+            assert ticket["state"] != T.RESOLVED or ticket["cause"] is not None
+            assert not closed or ticket["state"] in (T.DONE, T.REJECTED)
+
+
+TestLives = Lives.TestCase
+TestLives.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
