@@ -28,12 +28,17 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most 
 
 
 @contextmanager
-def workspace() -> Iterator["Workspace"]:
-    """The configured workspace, closed at the end."""
+def workspace(*, dry_run: bool = False) -> Iterator["Workspace"]:
+    """The configured workspace, closed at the end; with `dry_run` nothing it writes stays."""
+    from loopwright.log import show
     from loopwright.settings import load_settings
     from tasks.workspace import open_workspace
 
-    ws = open_workspace(load_settings())
+    settings = load_settings()
+    show(settings.log_level)
+    ws = open_workspace(settings, dry_run=dry_run)
+    if dry_run:
+        sys.stderr.write("试运行：不保存任何更改 / dry run: nothing is kept\n")
     try:
         yield ws
     finally:
@@ -91,6 +96,30 @@ def progress(label: str) -> Iterator[Callable[[int, int], None] | None]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def steps(label: str) -> Iterator[Callable[[str, Callable[[], Any]], Any]]:
+    """A step that shows on standard error what is being done and how much is done; silent in a
+    pipe."""
+    from tasks.sweeps import call
+
+    if not sys.stderr.isatty():
+        yield call
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(label) as status:
+        done = 0
+
+        def shown(name: str, work: Callable[[], Any]) -> Any:
+            nonlocal done
+            status.update(f"{label}: {name} ({done:,})")
+            result = work()
+            done += getattr(result, "feedback", 0) or getattr(result, "read", 0)
+            return result
+
+        yield shown
 
 
 def note_two_person_rule(language: str) -> None:

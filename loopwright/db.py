@@ -45,10 +45,14 @@ BUSY_TIMEOUT_MS = 60_000
 
 
 class Database:
-    """One organisation's database. `begin()` writes, `read()` only reads."""
+    """One organisation's database. `begin()` writes, `read()` only reads.
 
-    def __init__(self, url: str) -> None:
+    With `dry_run` every transaction does its work, checks included, and is rolled back.
+    """
+
+    def __init__(self, url: str, *, dry_run: bool = False) -> None:
         self.url = parse_url(url)
+        self.dry_run = dry_run
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             self._writer = sqlite_engine(self.url, read_only=False)
@@ -65,6 +69,8 @@ class Database:
         """A transaction that writes: commits at the end, rolls back on any error."""
         with reachable(self.url), self._writer.begin() as tx:
             yield tx
+            if self.dry_run:
+                tx.rollback()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

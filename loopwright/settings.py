@@ -6,7 +6,7 @@ A secret may also come as `…_FILE` naming a file that holds it. Nothing else r
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import (
@@ -79,7 +79,8 @@ class Settings(BaseSettings):
     documents: tuple[Path, ...] = (Path("organisation"),)
     inbox: Path = Path(".loopwright/inbox")
     models: Path = Path(".loopwright/models")
-    language: str = "zh"
+    language: Literal["zh", "en"] = "zh"
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
     @classmethod
     def settings_customise_sources(

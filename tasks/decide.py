@@ -55,10 +55,8 @@ def decide_issue(
 def waiting_issue(
     tx: Connection, ws: Workspace, wanted: str, kind: IssueKind, topic: str | None, actor: Actor
 ) -> Found:
-    query = select(ISSUES).where(ISSUES.c.id == wanted).with_for_update()
-    issue = tx.execute(query).one_or_none()
-    if issue is None:
-        raise InputError(f"no issue {wanted}", "`loopwright triage list` shows what waits")
+    issue_id = match_id(tx, ISSUES, wanted, "issue")
+    issue = tx.execute(select(ISSUES).where(ISSUES.c.id == issue_id).with_for_update()).one()
     if issue.state != IssueState.TRIAGE:
         raise ConflictError(f"issue {wanted} waits no longer", "it has been decided already")
     feedback = FEEDBACK
@@ -163,15 +161,13 @@ def decide_proposal(
 ) -> str:
     """A person confirms or refuses a suspected same complaint. Returns the surviving loop's id."""
     with ws.db.begin() as tx:
-        query = select(PROPOSALS).where(PROPOSALS.c.id == proposal_id).with_for_update()
-        row = tx.execute(query).one_or_none()
-        if row is None or row.decided_at is not None:
-            raise InputError(
-                f"no open proposal {proposal_id}", "`loopwright triage list` shows what waits"
-            )
+        found = match_id(tx, PROPOSALS, proposal_id, "proposal")
+        row = tx.execute(select(PROPOSALS).where(PROPOSALS.c.id == found).with_for_update()).one()
+        if row.decided_at is not None:
+            raise ConflictError(f"proposal {found} is decided already", "nothing is left to do")
         tx.execute(
             update(PROPOSALS)
-            .where(PROPOSALS.c.id == proposal_id)
+            .where(PROPOSALS.c.id == found)
             .values(decided_at=now, decided_by=actor.id, accepted=accept)
         )
         data = {"proposal": row.id, "loop": row.loop_id, "into": row.into_id, "accepted": accept}

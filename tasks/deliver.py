@@ -22,6 +22,7 @@ from loopwright.errors import EnvironmentFault, InputError
 from loopwright.history.append import append
 from loopwright.history.envelope import SYSTEM, Event, seal
 from loopwright.ids import uuid7
+from loopwright.log import log
 from loopwright.settings import Settings
 from models.base import table
 from models.issue import Issue
@@ -258,11 +259,13 @@ def record(
             ],
         )
     fates = [row["state"] for row in rows]
-    return DeliveryCounts(
+    counts = DeliveryCounts(
         fates.count(MessageState.SENT),
         fates.count(MessageState.QUEUED),
         fates.count(MessageState.QUARANTINED),
     )
+    log.info("lease.delivered", run=ws.run, **vars(counts))
+    return counts
 
 
 def outcome(attempt: Attempt, token: str, now: datetime) -> dict[str, Any]:

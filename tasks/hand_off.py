@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, func, select
 
 from loopwright.db import retry_conflicts
 from loopwright.errors import InputError
@@ -19,6 +19,10 @@ from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
 TICKETS = table(Ticket)
+
+SHORTEST_TAIL = 4
+LISTED = {"issue": "triage", "proposal": "triage"}
+"""Nouns whose ids another noun's list shows."""
 
 
 @dataclass(frozen=True)
@@ -156,21 +160,21 @@ def find_ticket(ws: Workspace, ticket_id: str) -> Held:
         return Held(*tx.execute(query).one())
 
 
-def match_id(tx: Connection, table: Any, wanted: str, noun: str) -> str:
-    """The one id of `table` that is or ends in `wanted`, letters in any case."""
-    exact = tx.execute(select(table.c.id).where(table.c.id == wanted.upper())).scalar()
-    if exact is not None:
-        return str(exact)
-    tail = wanted.upper().replace("%", "").replace("_", "")
-    found = (
-        tx.execute(select(table.c.id).where(table.c.id.like(f"%{tail}")).limit(2)).scalars().all()
-        if len(tail) >= 4
-        else []
-    )
+def match_id(tx: Connection, rows: Table, wanted: str, noun: str) -> str:
+    """The one id of a table that is or ends in `wanted`, in upper or lower case.
+
+    Raises InputError when none or several match, or fewer than four characters are given.
+    """
+    exact = select(rows.c.id).where(rows.c.id.in_([wanted, wanted.upper(), wanted.lower()]))
+    found = list(tx.execute(exact).scalars())
+    if not found and len(wanted) >= SHORTEST_TAIL:
+        ends = func.lower(rows.c.id).endswith(wanted.lower(), autoescape=True)
+        found = list(tx.execute(select(rows.c.id).where(ends).limit(2)).scalars())
     if len(found) != 1:
         raise InputError(
-            f"no {noun} {wanted}" if not found else f"several {noun}s end in {wanted}",
-            f"`loopwright {noun} list` shows the ids; the last four characters are enough",
+            f"several {noun}s end in {wanted}" if found else f"no {noun} {wanted}",
+            f"`loopwright {LISTED.get(noun, noun)} list` shows the ids;"
+            f" the last {SHORTEST_TAIL} characters are enough",
         )
     return str(found[0])
 

@@ -21,6 +21,7 @@ from loopwright.history import tree
 from loopwright.history.append import append
 from loopwright.history.envelope import SYSTEM, Event, Scalar, seal
 from loopwright.ids import uuid7, uuid7s
+from loopwright.log import log
 from models.base import table
 from models.feedback import Intake, Quarantine, RawItem, SourceState
 from models.kinds import EventKind
@@ -81,19 +82,17 @@ class Fuse:
     seen: int = 0
     failed: int = 0
     in_a_row: int = 0
+    blown: bool = False
 
     def blown_by(self, failure: bool) -> bool:
         """Count one record; whether too many have failed by now."""
         self.seen += 1
         self.failed += failure
         self.in_a_row = self.in_a_row + 1 if failure else 0
-        if self.in_a_row >= self.spec.consecutive:
-            return True
-        return (
-            failure
-            and self.failed >= self.spec.consecutive
-            and (self.failed > self.spec.share * self.seen)
-        )
+        share = self.failed > self.spec.share * self.seen
+        self.blown |= self.in_a_row >= self.spec.consecutive
+        self.blown |= failure and share and self.failed >= self.spec.consecutive
+        return self.blown
 
 
 @dataclass
@@ -145,9 +144,10 @@ def ingest(
         )
         if progress:
             progress(delivery.position, delivery.size)
-        if done.waiting:
+        if fuse.blown:
             stop_source(ws, spec, fuse, now)
     finish_intake(ws, intake, total, delivery, now)
+    log.info("intake.finished", source=spec.name, run=ws.run, **vars(total))
     return total
 
 
@@ -401,7 +401,7 @@ def finish_interrupted(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts
         while raws := unparsed(ws, intake.id, parsed):
             done = store(ws, spec, parser, intake.id, raws, fuse, now, upto=raws[-1].number)
             total += done
-            if done.waiting:
+            if fuse.blown:
                 stop_source(ws, spec, fuse, now)
             parsed = raws[-1].number
         with ws.db.begin() as tx:
@@ -443,6 +443,7 @@ def stop_source(ws: Workspace, spec: SourceSpec, fuse: Fuse, now: datetime) -> N
         data: dict[str, Scalar] = {"source": spec.name, "failed": fuse.failed, "seen": fuse.seen}
         event = Event(uuid7(), EventKind.SOURCE_STOPPED, now, SYSTEM, data, run=ws.run)
         append(tx, [seal(event)])
+    log.warning("source.stopped", source=spec.name, failed=fuse.failed, seen=fuse.seen)
     refuse_stopped(ws, spec)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 from loopwright.ids import handle
 from models.base import table
 from models.customer import CustomerSnapshot
-from models.issue import Issue
+from models.issue import Issue, Proposal
 from models.kinds import EventKind, IssueState, LoopKind, LoopState, Outcome, Relation
 from models.loop import Loop, LoopIssue
 from policy.assign import Assignment, assign
@@ -30,6 +30,7 @@ LOOPS = table(Loop)
 ISSUES = table(Issue)
 SNAPSHOTS = table(CustomerSnapshot)
 LOOP_ISSUES = table(LoopIssue)
+PROPOSALS = table(Proposal)
 
 LIKE_ENOUGH = 30
 """Characters below which equal words of unknown customers say nothing about being one case."""
@@ -68,11 +69,16 @@ class Opening:
     rules: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     acts: Counter[str] = field(default_factory=Counter)
-    proposals: list[tuple[str, str]] = field(default_factory=list)
+    proposals: dict[str, str] = field(default_factory=dict)
+    """Loop that was there first -> the first one that came with the same words."""
 
     def propose_merges(self, tx: Connection, now: datetime) -> None:
-        for loop, into in self.proposals:
-            propose(tx, loop, into, "the same words, customer unknown", now)
+        """Words said a third time are a common phrase, not one person: they propose nothing."""
+        query = select(PROPOSALS.c.into_id).where(PROPOSALS.c.into_id.in_(list(self.proposals)))
+        known = set(tx.execute(query).scalars()) if self.proposals else set()
+        for into, loop in self.proposals.items():
+            if into not in known:
+                propose(tx, loop, into, "the same words, customer unknown", now)
 
 
 def open_loops(tx: Connection, ws: Workspace, found: Sequence[Found], now: datetime) -> Opening:
@@ -178,7 +184,7 @@ class Opener:
         if not in_doubt:
             self.add(assign_ticket(loop, str(assignment.lead), "lead", self.now))
         if likeness and (other := self.context.like.setdefault(likeness, loop)) != loop:
-            self.opening.proposals.append((loop, other))
+            self.opening.proposals.setdefault(other, loop)
         return loop
 
     def assign(self, found: Found, decision: Decision) -> Assignment:

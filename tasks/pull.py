@@ -40,12 +40,16 @@ def pull_source(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts:
     """Everything new from one source. Raises SourceError or SourceStopped, keeping what came."""
     refuse_stopped(ws, spec)
     total = finish_interrupted(ws, spec, now)
-    if spec.fetch is not None and spec.fetch.kind == "http":
+    if not reads_files(spec):
         total += pull_pages(ws, spec, now)
     else:
         for path in new_files(ws, spec):
             total += ingest_file(ws, spec, path, now)
     return total
+
+
+def reads_files(spec: SourceSpec) -> bool:
+    return spec.fetch is None or spec.fetch.kind == "file"
 
 
 def pull_pages(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete
+from sqlalchemy import Connection, and_, bindparam, delete, select
 
 from loopwright.db import bulk_insert
 from loopwright.ids import uuid7
@@ -48,7 +48,8 @@ def store_items(
 
 def store_feedback(tx: Connection, chunk: Chunk) -> None:
     """Feedback rows, and one batch that lets triage find them."""
-    people = [chunk.ws.hasher.keys(item.customer_keys) for *_, item in chunk.items]
+    items = linked(tx, chunk.items)
+    people = [chunk.ws.hasher.keys(item.customer_keys) for *_, item in items]
     customers = identify(tx, people, chunk.now)
     batch = uuid7()
     bulk_insert(
@@ -71,9 +72,19 @@ def store_feedback(tx: Connection, chunk: Chunk) -> None:
         FEEDBACK,
         [
             feedback_row(stored, batch, n, customer, chunk.spec, chunk.now)
-            for n, (stored, customer) in enumerate(zip(chunk.items, customers, strict=True))
+            for n, (stored, customer) in enumerate(zip(items, customers, strict=True))
         ],
     )
+
+
+def linked(tx: Connection, items: Sequence[Stored]) -> list[Stored]:
+    """The items, without links to versions that are no feedback since they are in quarantine."""
+    previous = sorted({before for _, _, before, _ in items if before})
+    if not previous:
+        return list(items)
+    query = select(FEEDBACK.c.id).where(FEEDBACK.c.id.in_(previous))
+    known = {*tx.execute(query).scalars(), *(raw_id for raw_id, *_ in items)}
+    return [(r, v, before if before in known else None, i) for r, v, before, i in items]
 
 
 def feedback_row(

@@ -9,12 +9,21 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from sqlalchemy import func, select
+
 from loopwright.errors import FindingError, LoopwrightError
+from models.base import table
+from models.feedback import Batch
+from models.kinds import MessageState
+from models.message import Message
 from tasks.deliver import DeliveryCounts, deliver_lease, remind_triage
 from tasks.ingest import Counts
-from tasks.pull import pull_source, sources_to_pull
+from tasks.pull import new_files, pull_source, reads_files, sources_to_pull
 from tasks.triage import TriageCounts, triage_lease
 from tasks.workspace import Workspace
+
+BATCHES = table(Batch)
+MESSAGES = table(Message)
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]
@@ -56,6 +65,17 @@ async def deliver_messages(ws: Workspace, clock: Clock, step: Step = call) -> di
     while counts := await step("deliver a lease", partial(deliver_lease, ws, clock())):
         total += counts
     return vars(total)
+
+
+def waiting(ws: Workspace, now: datetime) -> dict[str, int]:
+    """What a sweep would find: new files, untriaged feedback, due messages."""
+    files = sum(len(new_files(ws, spec)) for spec in sources_to_pull(ws) if reads_files(spec))
+    with ws.db.read() as tx:
+        left = func.coalesce(func.sum(BATCHES.c.size - BATCHES.c.position), 0)
+        feedback = tx.execute(select(left).where(BATCHES.c.done_at.is_(None))).scalar_one()
+        queued = (MESSAGES.c.state == MessageState.QUEUED) & (MESSAGES.c.due_at <= now)
+        messages = tx.execute(select(func.count()).where(queued)).scalar_one()
+    return {"files": files, "feedback": int(feedback), "messages": messages}
 
 
 SWEEPS: dict[str, Callable[..., Awaitable[dict[str, int]]]] = {

@@ -19,6 +19,7 @@ from loopwright.errors import LoopwrightError
 from loopwright.history import tree
 from loopwright.history.envelope import SYSTEM, Event, Scalar
 from loopwright.ids import uuid7, uuid7s
+from loopwright.log import log
 from models.base import table
 from models.feedback import Batch, Feedback
 from models.issue import Issue
@@ -104,6 +105,7 @@ def triage_lease(
     total = TriageCounts()
     for batch in batches:
         total += triage_batch(ws, batch, now)
+    log.info("lease.triaged", run=ws.run, **vars(total))
     return total
 
 

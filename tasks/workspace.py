@@ -64,9 +64,11 @@ class Workspace:
         return {spec.name: spec for spec in self.published.documents.sources}
 
 
-def open_workspace(settings: Settings, run: str | None = None) -> Workspace:
+def open_workspace(
+    settings: Settings, run: str | None = None, *, dry_run: bool = False
+) -> Workspace:
     """A workspace on a database whose schema is current. Raises EnvironmentFault otherwise."""
-    db = Database(settings.database.url)
+    db = Database(settings.database.url, dry_run=dry_run)
     require_current(db)
     return Workspace(settings, db, run)
 

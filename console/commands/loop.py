@@ -4,7 +4,18 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal import AsJson, Language, Limit, Person, actor, emit, say, table, workspace
+from console.terminal import (
+    AsJson,
+    DryRun,
+    Language,
+    Limit,
+    Person,
+    actor,
+    emit,
+    say,
+    table,
+    workspace,
+)
 from loopwright.glossary import title
 
 NAME = "loop"
@@ -191,12 +202,13 @@ def merge(
     loop: LoopId,
     into: Annotated[str, typer.Option("--into", help="The loop that goes on.")],
     person: Person,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """One complaint opened twice: close LOOP as merged, its issues join the other."""
     from loopwright.now import utc_now
     from tasks.decide import merge as merge_loops
 
-    with workspace() as ws:
+    with workspace(dry_run=dry_run) as ws:
         kept = merge_loops(ws, loop, into, actor(ws, person), utc_now())
     emit({"into": kept}, as_json, lambda: say(f"✓ merged into {kept}"))

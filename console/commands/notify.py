@@ -69,12 +69,13 @@ def send_one(
 @app.command()
 def replay(
     message: Annotated[str, typer.Argument(help="A quarantined message's id, or `all`.")],
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Queue quarantined messages again, after what stopped them was mended."""
     from loopwright.now import utc_now
     from tasks.deliver import requeue
 
-    with workspace() as ws:
+    with workspace(dry_run=dry_run) as ws:
         count = requeue(ws, None if message == "all" else message, utc_now())
     emit({"queued": count}, as_json, lambda: say(f"✓ {count} queued again"))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from console.terminal import AsJson, emit, say
+from console.terminal import AsJson, DryRun, emit, say, steps, workspace
 from loopwright.errors import InputError
 
 NAME = "run"
@@ -18,6 +18,7 @@ def command(
     no_prefect: Annotated[bool, typer.Option("--no-prefect", help="Run the flow's twin.")] = False,
     now: Annotated[str | None, typer.Option("--now", help="An ISO time to act at.")] = None,
     source: Annotated[str | None, typer.Option("--source", help="For ingest_feedback.")] = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """运行一个流程 / Run one flow now, as a Prefect run or without Prefect."""
@@ -28,7 +29,9 @@ def command(
     if source is not None and flow != "ingest_feedback":
         raise InputError("--source goes with ingest_feedback only", "leave it out")
     parameters = {"source": source} if source else {}
-    if no_prefect:
+    if dry_run:
+        counts = count_waiting(parse_now(now))
+    elif no_prefect:
         counts = asyncio.run(run_twin(flow, parse_now(now), parameters))
     elif now is not None:
         raise InputError("--now needs --no-prefect", "a Prefect run acts at the present moment")
@@ -51,12 +54,20 @@ def parse_now(text: str | None) -> datetime | None:
 
 
 async def run_twin(flow: str, now: datetime | None, parameters: dict[str, Any]) -> dict[str, int]:
-    from console.terminal import workspace
     from loopwright.now import utc_now
     from tasks.sweeps import SWEEPS
 
+    with workspace() as ws, steps(flow) as step:
+        return await SWEEPS[flow](ws, (lambda: now) if now else utc_now, step, **parameters)
+
+
+def count_waiting(now: datetime | None) -> dict[str, int]:
+    """What the flows would find to do."""
+    from loopwright.now import utc_now
+    from tasks.sweeps import waiting
+
     with workspace() as ws:
-        return await SWEEPS[flow](ws, (lambda: now) if now else utc_now, **parameters)
+        return waiting(ws, now or utc_now())
 
 
 def run_flow(flow: str, parameters: dict[str, Any]) -> dict[str, int]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import AsJson, emit, say, table, workspace
+from console.terminal import AsJson, DryRun, emit, say, table, workspace
 
 NAME = "source"
 app = typer.Typer(no_args_is_help=True)
@@ -30,23 +30,23 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def off(name: Name, as_json: AsJson = False) -> None:
+def off(name: Name, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Do not pull this source until it is switched on again."""
-    switch(name, enabled=False, as_json=as_json)
+    switch(name, enabled=False, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
-def on(name: Name, as_json: AsJson = False) -> None:
+def on(name: Name, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Pull this source again."""
-    switch(name, enabled=True, as_json=as_json)
+    switch(name, enabled=True, dry_run=dry_run, as_json=as_json)
 
 
-def switch(name: str, *, enabled: bool, as_json: bool) -> None:
+def switch(name: str, *, enabled: bool, dry_run: bool, as_json: bool) -> None:
     from loopwright.now import utc_now
     from tasks.ingest import save_state
     from tasks.pull import source_named
 
-    with workspace() as ws:
+    with workspace(dry_run=dry_run) as ws:
         source_named(ws, name)
         with ws.db.begin() as tx:
             save_state(tx, name, utc_now(), enabled=enabled)

@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import AsJson, Language, Limit, Person, actor, emit, say, table, workspace
+from console.terminal import (
+    AsJson,
+    DryRun,
+    Language,
+    Limit,
+    Person,
+    actor,
+    emit,
+    say,
+    table,
+    workspace,
+)
 from loopwright.glossary import title
 
 NAME = "ticket"
@@ -50,12 +61,14 @@ def list_(
 
 
 @app.command()
-def accept(ticket: TicketId, person: Person, as_json: AsJson = False) -> None:
+def accept(
+    ticket: TicketId, person: Person, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
     """接单 / Take the ticket."""
     from loopwright.now import utc_now
     from tasks import hand_off
 
-    with workspace() as ws:
+    with workspace(dry_run=dry_run) as ws:
         loop = hand_off.accept(ws, ticket, actor(ws, person), utc_now())
     emit({"loop": loop}, as_json, lambda: say(f"✓ accepted; loop {loop}"))
 
@@ -66,13 +79,14 @@ def reject(
     reason: Annotated[str, typer.Option("--reason", help="Why it is not yours.")],
     suggest: Annotated[str, typer.Option("--suggest", metavar="UNIT", help="Whose it is.")],
     person: Person,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """不是我们的 / Not ours: say why and whose it is."""
     from loopwright.now import utc_now
     from tasks import hand_off
 
-    with workspace() as ws:
+    with workspace(dry_run=dry_run) as ws:
         loop = hand_off.reject(ws, ticket, reason, suggest, actor(ws, person), utc_now())
     emit({"loop": loop}, as_json, lambda: say(f"✓ rejected; loop {loop}"))
 
@@ -83,12 +97,13 @@ def resolve(
     cause: Annotated[str, typer.Option("--cause", help="A cause code of the taxonomy.")],
     done: Annotated[str, typer.Option("--done", help="What was done for the customer.")],
     person: Person,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """处理完毕 / Put right, with a coded cause and what was done."""
     from loopwright.now import utc_now
     from tasks import hand_off
 
-    with workspace() as ws:
+    with workspace(dry_run=dry_run) as ws:
         loop = hand_off.resolve(ws, ticket, cause, done, actor(ws, person), utc_now())
     emit({"loop": loop}, as_json, lambda: say(f"✓ resolved; loop {loop}"))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import AsJson, Limit, Person, actor, emit, say, table, workspace
+from console.terminal import AsJson, DryRun, Limit, Person, actor, emit, say, table, workspace
 from loopwright.errors import InputError
 
 NAME = "triage"
@@ -24,7 +24,10 @@ def list_(limit: Limit = 30, as_json: AsJson = False) -> None:
         lambda: table(
             f"待判定 / waiting: {len(items)}",
             ("what", "id", "kind", "due", "why", "words"),
-            [(i["what"], i["id"], i["kind"], i["due_at"], i["why"], i["words"]) for i in items],
+            [
+                (i["what"], i["id"][-12:], i["kind"], i["due_at"], i["why"], i["words"])
+                for i in items
+            ],
         ),
     )
 
@@ -39,6 +42,7 @@ def decide(
     accept: Annotated[
         bool | None, typer.Option("--accept/--refuse", help="For a proposed merge.")
     ] = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Decide one: an issue by --kind and --topic, a loop by --unit, a merge by --accept."""
@@ -46,7 +50,7 @@ def decide(
     from models.kinds import IssueKind
     from tasks import decide as tasks
 
-    with workspace() as ws:
+    with workspace(dry_run=dry_run) as ws:
         by, now = actor(ws, person), utc_now()
         if unit is not None:
             result = {"loop": tasks.decide_loop(ws, wanted, unit, by, now)}
