@@ -364,7 +364,7 @@ def insert_once(tx: Connection, row: dict[str, Any]) -> bool:
     """Queue a message unless one with its key exists; whether it was queued."""
     dialect_insert = sqlite_insert if tx.dialect.name == "sqlite" else postgres_insert
     statement = dialect_insert(MESSAGES).values(row).on_conflict_do_nothing(index_elements=["key"])
-    return tx.execute(statement).rowcount == 1
+    return tx.execute(statement.returning(MESSAGES.c.id)).first() is not None
 
 
 def requeue(ws: Workspace, message: str | None, now: datetime) -> int:

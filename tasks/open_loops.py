@@ -58,6 +58,8 @@ class Context:
     repeats: Counter[tuple[str, str]] = field(default_factory=Counter)
     snapshots: dict[str, list[Any]] = field(default_factory=dict)
     leads: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Loop -> its customer and topic."""
 
 
 @dataclass
@@ -317,6 +319,7 @@ def load_context(
         load_snapshots(tx, context, customers)
     load_numbers(tx, context, sorted({n for f in candidates if (n := f.row.complaint_number)}))
     load_versions(tx, context, sorted({p for f in candidates if (p := f.row.previous_id)}))
+    prefer_open(tx, context)
     load_big(tx, context, sorted({str(f.reading.topic) for f in candidates}))
     load_like(tx, context, ws, candidates)
     return context
@@ -340,6 +343,8 @@ ALIVE = (LOOPS.c.kind == LoopKind.SMALL) & (
 def known_of(context: Context, row: Any) -> Known:
     if row.lead:
         context.leads[row.id] = row.lead
+    if row.customer_id:
+        context.owners[row.id] = (row.customer_id, row.topic)
     return Known(row.id, row.state, row.closed_at, row.version)
 
 
@@ -390,6 +395,23 @@ def load_versions(tx: Connection, context: Context, previous: Sequence[str]) -> 
         for row in tx.execute(query):
             loops = context.by_version.setdefault(row.feedback_id, {})
             loops[row.topic] = known_of(context, row)
+
+
+def prefer_open(tx: Connection, context: Context) -> None:
+    """An open loop stands for a closed one of the same customer and topic that a number or version
+    leads to: reopening that one would make two."""
+    found = (context.by_number, *context.by_version.values())
+    closed = {k.id for loops in found for k in loops.values() if k.closed_at is not None}
+    owners = {loop: context.owners[loop] for loop in closed if loop in context.owners}
+    if owners:
+        customers = sorted({customer for customer, _ in owners.values()})
+        query = select(*KNOWN).where(
+            ALIVE, LOOPS.c.closed_at.is_(None), LOOPS.c.customer_id.in_(customers)
+        )
+        stand_in = {(r.customer_id, r.topic): known_of(context, r) for r in tx.execute(query)}
+        for loops in found:
+            for key, known in loops.items():
+                loops[key] = stand_in.get(owners.get(known.id, ("", "")), known)
 
 
 def load_big(tx: Connection, context: Context, topics: Sequence[str]) -> None:

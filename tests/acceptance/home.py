@@ -24,8 +24,7 @@ REAL = ROOT / "examples" / "real"
 STREAM = ROOT.parent / "shared" / "data" / "stream"
 PROGRAM = Path(sys.executable).with_name("loopwright")
 SECRET = "acceptance-tests-only-0123456789abcdef"
-# Bytecode is looked for once per process otherwise; a killed one must not leave half of it.
-QUIET = {"PYTHONDONTWRITEBYTECODE": "1", "DO_NOT_TRACK": "1", "COLUMNS": "200"}
+QUIET = {"DO_NOT_TRACK": "1", "COLUMNS": "200"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class Home:
         )
 
     def environment(self) -> dict[str, str]:
-        ours = ("LOOPWRIGHT_", "PREFECT_")
+        # Compiled modules may be kept: without them every command takes three times as long.
+        ours = ("LOOPWRIGHT_", "PREFECT_", "PYTHONDONTWRITEBYTECODE")
         outside = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
         return outside | QUIET | {"LOOPWRIGHT_IDENTITY__SECRET": SECRET} | dict(self.env)
 

@@ -212,7 +212,7 @@ def unordered(home: Home) -> Counter[Any]:
     """Loops by the items they hold: which of them came first is left to the workers."""
     loops: Counter[Any] = Counter()
     for key in story(home).loops:
-        if key[0] != "link":
+        if len(key) == 2:
             (_, kind, topic, touchpoint, lead, state, _), joined = key
             items = frozenset(item for item, _ in joined) if kind == "small" else frozenset()
             loops[kind, topic, touchpoint, lead, state, items] += 1

@@ -1,6 +1,7 @@
 """What a stranger types: set up, take in the example bank's feedback, work on what comes of it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def bank(
 
 
 Bank = tuple[Home, dict[str, Any]]
+# The made-up phones, mails, card and identity numbers of the example data.
+PRIVATE = re.compile(r"1990000\d{4}|@\w*\.invalid|622200\d{6,}|11010519491231")
 
 
 def test_every_file_is_accounted_for(bank: Bank) -> None:
@@ -120,7 +123,8 @@ def test_a_loop_tells_its_story_and_its_reason(bank: Bank) -> None:
     assert len(why["documents"]) == 64
     assert 0 < why["confidence"] <= 1
     assert why["evidence"]
-    assert all(one["words"] and one["by"] for one in why["evidence"])
+    assert all(one["about"] and one["by"] for one in why["evidence"])
+    assert any(one["words"] for one in why["evidence"])
     assert why["clauses"]
     assert all(c["holds"] is True for c in why["clauses"])
     assert [r["rule"] for r in why["rules"] if r["matched"]] == [why["rule"]]
@@ -149,8 +153,7 @@ def test_no_customer_data_leaves_in_a_message(bank: Bank) -> None:
     assert written
     for path in written:
         words = path.read_text("utf-8")
-        for private in ("1990000", ".invalid", "622200", "11010519491231002X"):
-            assert private not in words, path.name
+        assert not PRIVATE.search(words), path.name
 
 
 def test_a_department_answers_its_tickets(bank: Bank) -> None:
