@@ -10,6 +10,7 @@ from policy.classify import Classifier, Utterance
 from policy.documents import DocumentSet, load_set
 from policy.route import Router, features_from, lint_rules, places, run_tests
 from tasks.evaluate_policy import evaluate_policy
+from tasks.publish import documents_only, read_folders
 
 ROOT = Path(__file__).parents[2]
 YARDSTICK = ROOT.parent / "shared" / "data" / "labelled" / "loop_dev.jsonl"
@@ -22,17 +23,10 @@ SENTENCES = [
 ]
 
 
-def files() -> dict[str, bytes]:
-    """The example for real feedback over the example bank, by file name."""
-    found: dict[str, bytes] = {}
-    for folder in (ROOT / "examples" / "bank", ROOT / "examples" / "real"):
-        found |= {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*.yaml")}
-    return found
-
-
 @pytest.fixture(scope="module")
 def documents() -> DocumentSet:
-    loaded, mistakes = load_set(files())
+    folders = [ROOT / "examples" / "bank", ROOT / "examples" / "real"]
+    loaded, mistakes = load_set(documents_only(read_folders(folders)))
     assert loaded is not None, mistakes
     return loaded
 
