@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Update, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -228,17 +228,12 @@ def record(
     ws: Workspace, token: str, attempts: Sequence[Attempt], transport: str, now: datetime
 ) -> DeliveryCounts:
     """Write the outcomes, fenced by the lease's token, with one history event per final fate."""
-    rows = [outcome(attempt, token, now) for attempt in attempts]
     versions = {t.id: t.version for t in ws.published.documents.templates}
     with ws.db.begin() as tx:
-        tx.execute(
-            update(MESSAGES)
-            .where(
-                MESSAGES.c.id == bindparam("b_id"), MESSAGES.c.lease_token == bindparam("b_token")
-            )
-            .values({n: bindparam(n) for n in ("state", "due_at", "error", "sent_at")}),
-            rows,
-        )
+        held = still_held(tx, token, attempts)
+        rows = [outcome(attempt, token, now) for attempt in held]
+        if rows:
+            tx.execute(update_fates(), rows)
         tx.execute(
             update(DELIVERIES)
             .where(
@@ -254,7 +249,7 @@ def record(
             tx,
             [
                 seal(event)
-                for attempt, row in zip(attempts, rows, strict=True)
+                for attempt, row in zip(held, rows, strict=True)
                 if (event := told(ws, attempt, row["state"], versions, transport, now))
             ],
         )
@@ -266,6 +261,21 @@ def record(
     )
     log.info("lease.delivered", run=ws.run, **vars(counts))
     return counts
+
+
+def still_held(tx: Connection, token: str, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """The attempts whose lease nobody took over; the fate of the others is not ours to write."""
+    ids = [attempt.message.id for attempt in attempts]
+    mine = MESSAGES.c.id.in_(ids) & (MESSAGES.c.lease_token == token)
+    query = select(MESSAGES.c.id).where(mine).order_by(MESSAGES.c.id).with_for_update()
+    held = set(tx.execute(query).scalars())
+    return [attempt for attempt in attempts if attempt.message.id in held]
+
+
+def update_fates() -> Update:
+    same = (MESSAGES.c.id == bindparam("b_id")) & (MESSAGES.c.lease_token == bindparam("b_token"))
+    fates = {n: bindparam(n) for n in ("state", "due_at", "error", "sent_at")}
+    return update(MESSAGES).where(same).values(fates)
 
 
 def outcome(attempt: Attempt, token: str, now: datetime) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Documents in files are drafts. Publishing stores a whole checked set byte for by
 newest published set runs, and every loop keeps the number of the set it was judged by.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,8 @@ from policy.documents import DocumentSet, Mistake, is_document, load_set
 DOCUMENTS = table(Document)
 PUBLICATIONS = table(Publication)
 
+SET = "set.yaml"
+
 
 @dataclass(frozen=True)
 class Published:
@@ -40,36 +43,61 @@ def read_folders(folders: Iterable[Path]) -> dict[str, bytes]:
     """The files of one or more document folders; a later folder replaces files of the same name,
     and takes one away where its own is empty.
 
-    Raises InputError for a folder that is missing or holds no document.
+    A folder may name the one it is laid over in `set.yaml` (`over: ../bank`), which is then read
+    first. Raises InputError for a folder that is missing or holds no document.
     """
+    layers = [layer for folder in folders for layer in layers_of(folder)]
     files: dict[str, bytes] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(
-                f"document folder {folder} does not exist",
-                "name a folder that holds organisation.yaml; `loopwright init` writes one",
-            )
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            name = path.relative_to(folder).as_posix()
-            if not is_document(name):
-                continue
-            content = path.read_bytes()
+    for layer in layers:
+        for name, content in layer_files(layer).items():
             if content.strip() or name not in files:
                 files[name] = content
             else:
                 del files[name]
     if not files:
         raise InputError("no documents found", "name a folder that holds organisation.yaml")
-    return files | recipe_data(files, folders)
+    return files | recipe_data(files, layers)
 
 
-def recipe_data(files: Mapping[str, bytes], folders: Iterable[Path]) -> dict[str, bytes]:
+def layers_of(folder: Path) -> list[Path]:
+    """The folder and those it is laid over, lowest first."""
+    layers: list[Path] = []
+    while folder.resolve() not in [layer.resolve() for layer in layers]:
+        if not folder.is_dir():
+            raise InputError(
+                f"document folder {folder} does not exist",
+                "name a folder that holds organisation.yaml; `loopwright init` writes one",
+            )
+        layers.insert(0, folder)
+        over = lower_folder(folder / SET)
+        if over is None:
+            return layers
+        folder = over
+    raise InputError(f"{folder / SET} leads back to itself", "correct `over:`")
+
+
+def lower_folder(path: Path) -> Path | None:
+    if not path.is_file():
+        return None
+    found = re.fullmatch(r"(?:\s*#.*\n)*over:\s*(\S+)\s*", path.read_text("utf-8"))
+    if found is None:
+        raise InputError(f"{path} says nothing", "write one line such as `over: ../bank`")
+    return path.parent / found[1]
+
+
+def layer_files(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
+    return {name: p.read_bytes() for name, p in named.items() if is_document(name) and name != SET}
+
+
+def recipe_data(files: Mapping[str, bytes], layers: Iterable[Path]) -> dict[str, bytes]:
     """The training examples a model recipe names; they are part of the published set."""
     documents, _ = load_set(files)
     if documents is None or documents.model is None:
         return {}
     name = documents.model.data
-    found = [f / name for f in folders if (f / name).is_file()]
+    found = [layer / name for layer in layers if (layer / name).is_file()]
     if not found:
         raise InputError(
             f"model.yaml names {name}, which is in none of the folders",

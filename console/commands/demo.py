@@ -59,7 +59,7 @@ def set_up(settings: "Settings", data: Path | None) -> None:
     from console.commands.init import example, publish_folders, write_secret
 
     write_secret(settings.identity.secret_path)
-    folders = [example("bank")] if data is None else [example("bank"), example("real")]
+    folders = [example("bank" if data is None else "real")]
     publish_folders(settings, folders)
     drop_files(settings, data or example("bank") / "data")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from console.terminal import AsJson, emit, say, table
-from loopwright.errors import DocumentError
+from loopwright.errors import DocumentError, EnvironmentFault
 
 NAME = "policy"
 app = typer.Typer(no_args_is_help=True)
@@ -77,8 +77,13 @@ def load_documents(folders: list[Path] | None):  # type: ignore[no-untyped-def]
     if folders is None:
         from console.terminal import workspace
 
-        with workspace() as ws:
-            return ws.published.documents
+        try:
+            with workspace() as ws:
+                return ws.published.documents
+        except EnvironmentFault as fault:
+            raise EnvironmentFault(
+                fault.what, "publish documents first, or name folders with --documents"
+            ) from None
     found, mistakes = load_set(documents_only(read_folders(folders)))
     if found is None:
         lines = [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes]
