@@ -16,8 +16,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from cProfile import Profile
 from hashlib import sha256
 from pathlib import Path
+from pstats import Stats
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -102,6 +104,8 @@ def run_all(sizes: list[int], databases: list[str], say: Say) -> dict[str, Any]:
                     found = measure(home, kind, what, size)
                     results[f"{kind} {what} {size}"] = found
                     say(line(kind, what, size, found))
+            results[f"{kind} profile"] = profile = measure(home, kind, "profile", sizes[0])
+            say(f"{kind:8} where the time goes: " + shares(profile["stages"]))
             if kind == databases[0]:
                 results["prefect"] = measure(home, kind, "prefect", sizes[-1])
                 say(line(kind, "prefect", sizes[-1], results["prefect"]))
@@ -117,6 +121,12 @@ def line(kind: str, what: str, size: int, found: dict[str, Any]) -> str:
         f"{kind:8} {what:7} {size:>9,}: {found['per_second']:>7,.0f} records/s,"
         f" {found['seconds']:6.1f} s, peak {found['peak_mb']:.0f} MB ({stages})"
     )
+
+
+def shares(stages: dict[str, float]) -> str:
+    total = sum(stages.values())
+    ranked = sorted(stages.items(), key=lambda item: -item[1])
+    return ", ".join(f"{area} {seconds / total:.0%}" for area, seconds in ranked)
 
 
 def ratios(results: dict[str, Any], sizes: list[int], databases: list[str]) -> dict[str, float]:
@@ -377,7 +387,43 @@ def with_prefect(ws: Workspace, path: Path, watch: Stopwatch) -> None:
         (inbox / path.name).rename(path)
 
 
-WAYS = {"floor": floor, "whole": whole, "prefect": with_prefect}
+AREAS = (
+    ("sources/", "framing and parsing"),
+    ("policy/ngrams", "model"),
+    ("policy/linear", "model"),
+    ("numpy", "model"),
+    ("scipy", "model"),
+    ("policy/patterns", "words and signals"),
+    ("policy/classify", "words and signals"),
+    ("re2", "words and signals"),
+    ("policy/", "routing and transitions"),
+    ("loopwright/history", "history"),
+    ("_hashlib", "history"),
+    ("hashlib", "history"),
+    ("json", "JSON"),
+    ("sqlite3", "database"),
+    ("psycopg", "database"),
+    ("loopwright/db", "rows to the database"),
+    ("models/base", "rows to the database"),
+    ("datetime", "rows to the database"),
+    ("sqlalchemy", "SQLAlchemy"),
+    ("tasks/", "steps"),
+)
+
+
+def profiled(ws: Workspace, path: Path, watch: Stopwatch) -> None:
+    """The whole under the profiler, its time added up by area; only the shares mean anything."""
+    profiler = Profile()
+    profiler.enable()
+    whole(ws, path, Stopwatch())
+    profiler.disable()
+    for (file, _, name), (_, _, own, _, _) in Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        where = f"{file} {name}"
+        area = next((area for part, area in AREAS if part in where), "other")
+        watch.stages[area] = watch.stages.get(area, 0.0) + own
+
+
+WAYS = {"floor": floor, "whole": whole, "prefect": with_prefect, "profile": profiled}
 
 
 def child(home: Path, kind: str, what: str, size: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import (
     ArgumentError,
-    DBAPIError,
+    DatabaseError,
     IntegrityError,
     NoSuchModuleError,
     OperationalError,
@@ -148,7 +148,7 @@ def reachable(url: URL) -> Iterator[None]:
     """Turn driver errors about the connection itself into a clear fault."""
     try:
         yield
-    except (OperationalError, NoSuchModuleError) as error:
+    except (DatabaseError, NoSuchModuleError) as error:
         if not is_connection_fault(error):
             raise
         cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
@@ -160,8 +160,11 @@ def reachable(url: URL) -> Iterator[None]:
 
 
 def is_connection_fault(error: Exception) -> bool:
-    if not isinstance(error, DBAPIError):
+    if not isinstance(error, DatabaseError):
         return True
+    # sqlite3 reports a file of another kind as a plain DatabaseError; its other kinds are ours.
+    if type(error) not in (DatabaseError, OperationalError):
+        return False
     words = str(error.orig)
     return error.connection_invalidated or any(
         phrase in words

@@ -47,6 +47,7 @@ def decide_issue(
             settle_issue(tx, found, opening)
             tx.execute(insert(CORRECTIONS).values(correction(found, opening, actor, now)))
             change(tx, opening.changes, now, [decided(ws, found, opening, actor, now)])
+            opening.propose_merges(tx, now)
             return opening
 
     return retry_conflicts(attempt)
@@ -184,6 +185,11 @@ def merge(ws: Workspace, loop_id: str, into_id: str, actor: Actor, now: datetime
         into = match_id(tx, LOOPS, into_id, "loop")
         if loop == into:
             raise InputError("a loop cannot be merged into itself", "name two loops")
+        kinds = select(LOOPS.c.kind).where(LOOPS.c.id.in_([loop, into])).distinct()
+        if len(tx.execute(kinds).all()) > 1:
+            raise InputError(
+                "a customer's own loop and a big loop are not merged", "name two loops of one kind"
+            )
         change(tx, merge_changes(tx, loop, into, actor), now)
     return into
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -80,21 +81,25 @@ class Attempt:
 async def deliver_lease(
     ws: Workspace, now: datetime, limit: int = LEASED_MESSAGES
 ) -> DeliveryCounts | None:
-    """Claim and send up to `limit` due messages; None when nothing is due."""
+    """Claim and send up to `limit` due messages; None when nothing is due.
+
+    Each handful is recorded before the next is sent: what a crash can send twice is that handful.
+    """
     token = uuid7()
     claimed = claim(ws, token, now, limit)
     if not claimed:
         return None
     outgoing = compose(ws, claimed)
     transport = open_transport(ws.settings)
-    slots = asyncio.Semaphore(ws.settings.messages.concurrency)
+    pairs = iter(zip(claimed, outgoing, strict=True))
+    total = DeliveryCounts()
     try:
-        attempts = await asyncio.gather(
-            *(send(transport, slots, m, o) for m, o in zip(claimed, outgoing, strict=True))
-        )
+        while handful := list(islice(pairs, ws.settings.messages.concurrency)):
+            attempts = await asyncio.gather(*(send(transport, m, o) for m, o in handful))
+            total += record(ws, token, attempts, transport.kind, now)
     finally:
         await transport.close()
-    return record(ws, token, attempts, transport.kind, now)
+    return total
 
 
 def open_transport(settings: Settings) -> Transport:
@@ -211,16 +216,13 @@ def address_of(ws: Workspace, code: str) -> str | None:
     return None
 
 
-async def send(
-    transport: Transport, slots: asyncio.Semaphore, message: Any, outgoing: Outgoing | str
-) -> Attempt:
+async def send(transport: Transport, message: Any, outgoing: Outgoing | str) -> Attempt:
     if isinstance(outgoing, str):
         return Attempt(message, error=outgoing, permanent=True)
-    async with slots:
-        try:
-            receipt = await transport.send(outgoing)
-        except TransportError as error:
-            return Attempt(message, error=error.reason, permanent=error.permanent)
+    try:
+        receipt = await transport.send(outgoing)
+    except TransportError as error:
+        return Attempt(message, error=error.reason, permanent=error.permanent)
     return Attempt(message, reference=receipt.reference)
 
 
@@ -274,7 +276,7 @@ def still_held(tx: Connection, token: str, attempts: Sequence[Attempt]) -> list[
 
 def update_fates() -> Update:
     same = (MESSAGES.c.id == bindparam("b_id")) & (MESSAGES.c.lease_token == bindparam("b_token"))
-    fates = {n: bindparam(n) for n in ("state", "due_at", "error", "sent_at")}
+    fates: dict[str, Any] = {n: bindparam(n) for n in ("state", "due_at", "error", "sent_at")}
     return update(MESSAGES).where(same).values(fates)
 
 

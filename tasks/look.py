@@ -21,7 +21,7 @@ from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
 from policy.route import Features, Router
-from tasks.hand_off import match_id
+from tasks.hand_off import match_id, require_unit
 from tasks.publish import published
 from tasks.workspace import Workspace
 
@@ -49,7 +49,12 @@ def list_loops(
     topic: str | None = None,
     limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Loops, newest first, with their lead, number of issues and the words that opened them."""
+    """Loops, newest first, with their lead, number of issues and the words that opened them.
+
+    Raises InputError for an unknown unit.
+    """
+    if unit is not None:
+        require_unit(ws, unit)
     issues = (
         select(LOOP_ISSUES.c.loop_id, func.count().label("issues")).group_by(LOOP_ISSUES.c.loop_id)
     ).subquery()
@@ -284,6 +289,9 @@ def rules_of(router: Router, features: Features, language: str) -> list[dict[str
 def list_tickets(
     ws: Workspace, *, unit: str | None = None, state: str | None = None, limit: int = 50
 ) -> list[dict[str, Any]]:
+    """Tickets, newest first. Raises InputError for an unknown unit."""
+    if unit is not None:
+        require_unit(ws, unit)
     query = (
         select(TICKETS, LOOPS.c.topic, LOOPS.c.priority)
         .join(LOOPS, LOOPS.c.id == TICKETS.c.loop_id)

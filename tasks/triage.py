@@ -110,8 +110,7 @@ def triage_lease(
 
 
 def claim(ws: Workspace, now: datetime, records: int) -> list[Claimed]:
-    """Lease waiting batches, oldest first; attempts are counted before the work begins, so that
-    a batch that kills its worker is seen to do so."""
+    """Lease waiting batches, oldest first."""
     waiting = (
         select(BATCHES.c.id, BATCHES.c.size, BATCHES.c.position)
         .where(
@@ -134,12 +133,13 @@ def claim(ws: Workspace, now: datetime, records: int) -> list[Claimed]:
             tx.execute(
                 update(BATCHES)
                 .where(BATCHES.c.id.in_([c.id for c in chosen]))
-                .values(lease_token=token, lease_until=now + LEASE, attempts=BATCHES.c.attempts + 1)
+                .values(lease_token=token, lease_until=now + LEASE)
             )
     return chosen
 
 
 def triage_batch(ws: Workspace, batch: Claimed, now: datetime) -> TriageCounts:
+    count_attempt(ws, batch)
     rows = feedback_of(ws, batch)
     readings = read(ws, rows)
     total = TriageCounts()
@@ -149,6 +149,14 @@ def triage_batch(ws: Workspace, batch: Claimed, now: datetime) -> TriageCounts:
         except LeaseLost:
             break
     return total
+
+
+def count_attempt(ws: Workspace, batch: Claimed) -> None:
+    """Before the work begins, so that a batch that kills its worker is seen to do so, and not
+    those that were leased with it."""
+    mine = (BATCHES.c.id == batch.id) & (BATCHES.c.lease_token == batch.token)
+    with ws.db.begin() as tx:
+        tx.execute(update(BATCHES).where(mine).values(attempts=BATCHES.c.attempts + 1))
 
 
 def feedback_of(ws: Workspace, batch: Claimed) -> Sequence[Any]:

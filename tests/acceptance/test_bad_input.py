@@ -73,7 +73,7 @@ REFUSED: Table = [
     ("unknown person", ("ticket", "accept", "T000000-X", "--as", "mallory"), USAGE, ("mallory",)),
     (
         "unknown issue",
-        ("triage", "decide", "00000000-nobody", "--kind", "complaint", "--as", "PERSON"),
+        ("triage", "decide", "00000000-nobody", "--kind", "noise", "--as", "PERSON"),
         USAGE,
         ("00000000-nobody",),
     ),

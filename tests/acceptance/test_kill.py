@@ -75,7 +75,7 @@ class Pipeline:
         for n, stage in enumerate(STAGES, 1):
             while hits < kills * n // len(STAGES):
                 work = max(0.2, took[stage] - idle)
-                if not self.killed(stage, 0.9 * idle + chance.uniform(0, 0.6) * work):
+                if not self.killed(stage, chance.uniform(0.6 * idle, idle + 0.6 * work)):
                     break
                 hits += 1
             self.home.do(*self.command(stage))
@@ -143,7 +143,7 @@ def kill_and_rerun(base: Base, folder: Path, items: int, kills: int, seed: int) 
     check(reference.home, expected)
 
     hits, runs, repeated = 0, 0, 0
-    while hits < kills and runs < kills:
+    while hits < kills and runs < 3 * kills:
         runs += 1
         run = Pipeline(base.copy(folder / f"killed-{runs}"), file)
         hits += run.suffer(min(KILLS_A_RUN, kills - hits), chance, took, idle)
