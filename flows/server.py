@@ -101,6 +101,7 @@ def prefect_server(settings: Settings) -> Iterator[str]:
     try:
         wait_healthy(f"{url}/health", server, home / "server.log")
         yield url
+        flush_logs()
     finally:
         server.terminate()
         try:
@@ -108,6 +109,13 @@ def prefect_server(settings: Settings) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
         log.close()
+
+
+def flush_logs() -> None:
+    """Let Prefect's log lines reach the server before it goes."""
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=10)
 
 
 def wait_healthy(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -149,4 +149,3 @@ class EventKind(StrEnum):
     MESSAGE_QUARANTINED = "message.quarantined"
     SOURCE_STOPPED = "source.stopped"
     SOURCE_RESUMED = "source.resumed"
-    SYSTEM_STARTED = "system.started"

@@ -36,6 +36,8 @@ class Message(SQLModel, table=True):
     values: Any = Field(default=None, sa_column=Column("values", JsonText))
     state: str = "queued"
     attempts: int = 0
+    spent: int = 0
+    """Attempts that were used up before a person queued the message again."""
     due_at: datetime = Field(sa_type=UtcDateTime)
     lease_token: str | None = None
     error: str | None = None

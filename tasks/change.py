@@ -189,6 +189,7 @@ def message_row(message: NewMessage, loop: str | None, now: datetime) -> dict[st
         "values": dict(message.values),
         "state": MessageState.QUEUED,
         "attempts": 0,
+        "spent": 0,
         "due_at": now,
         "created_at": now,
     }

@@ -178,6 +178,18 @@ def decide_proposal(
     return str(row.into_id)
 
 
+def withdraw(ws: Workspace, loop_id: str, reason: str, actor: Actor, now: datetime) -> str:
+    """The customer takes the complaint back: close the loop as withdrawn. Returns its id."""
+    if not reason.strip():
+        raise InputError("a withdrawal needs words", "say how the customer took it back")
+    with ws.db.begin() as tx:
+        loop = match_id(tx, LOOPS, loop_id, "loop")
+        body = {"reason": reason}
+        one = Change(loop, EventKind.LOOP_WITHDRAWN, {}, actor, body=body, run=ws.run)
+        change(tx, [replace(one, policy=ws.policy_version)], now)
+    return loop
+
+
 def merge(ws: Workspace, loop_id: str, into_id: str, actor: Actor, now: datetime) -> str:
     """One complaint opened twice: close `loop_id` as merged, its issues join `into_id`."""
     with ws.db.begin() as tx:

@@ -284,10 +284,13 @@ def outcome(attempt: Attempt, token: str, now: datetime) -> dict[str, Any]:
     message, error = attempt.message, attempt.error
     state, due_at = MessageState.SENT, now
     if error is not None:
-        given_up = attempt.permanent or message.attempts >= ATTEMPTS
+        tried = message.attempts - message.spent
+        given_up = attempt.permanent or tried >= ATTEMPTS
         state = MessageState.QUARANTINED if given_up else MessageState.QUEUED
         # Seeded by the message, so that a rerun of the same attempt waits equally long.
-        due_at = now + backoff(message.attempts, Random(f"{message.id}:{message.attempts}").random)
+        due_at = now + backoff(
+            message.attempts - message.spent, Random(f"{message.id}:{message.attempts}").random
+        )
     return {
         "b_id": message.id,
         "b_token": token,
@@ -366,6 +369,7 @@ def remind_triage(ws: Workspace, now: datetime) -> bool:
                 "values": {},
                 "state": MessageState.QUEUED,
                 "attempts": 0,
+                "spent": 0,
                 "due_at": now,
                 "created_at": now,
             },
@@ -385,8 +389,11 @@ def requeue(ws: Workspace, message: str | None, now: datetime) -> int:
     if message is not None:
         given_up = given_up.where(MESSAGES.c.id == message)
     with ws.db.begin() as tx:
-        # Attempts stay, so that each delivery row keeps its own number.
-        result = tx.execute(given_up.values(state=MessageState.QUEUED, due_at=now, error=None))
+        # The count goes on, so that each delivery row keeps a number of its own.
+        fresh = given_up.values(
+            state=MessageState.QUEUED, due_at=now, error=None, spent=MESSAGES.c.attempts
+        )
+        result = tx.execute(fresh)
         return result.rowcount
 
 

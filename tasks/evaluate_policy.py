@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loopwright.errors import InputError
 from policy.assign import assign
 from policy.classify import Classifier, Opinion, Reading, Utterance
 from policy.documents import DocumentSet
@@ -49,7 +50,7 @@ def evaluate_policy(
     `ABSTAIN_LIMIT` may be. `macro_f1` is over the labels that occur. Where rows carry `kind` or
     `departments` (codes, the one that acts first at the front), those are measured too. A
     feedback with several issues is judged by the one that asks most.
-    Raises KeyError naming a field that a row lacks.
+    Raises InputError naming a field that a row lacks.
     """
     kept = list(rows)
     labelled = [row for row in kept if _field(row, label) not in (None, "")]
@@ -65,7 +66,7 @@ def evaluate_policy(
 
 def _field(row: Mapping[str, Any], name: str) -> Any:
     if name not in row:
-        raise KeyError(f"no field '{name}'; the row has {', '.join(map(str, row))}")
+        raise InputError(f"no field {name!r}", f"the rows have: {', '.join(map(str, row))}")
     return row[name]
 
 

@@ -1,6 +1,6 @@
 """What a department does with its ticket: accept, reject with a suggestion, resolve."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -103,10 +103,11 @@ def act(
         run=ws.run,
         on_behalf_of=on_behalf_of(ws, actor, held.unit),
     )
+    stamped = [replace(one, policy=ws.policy_version, run=ws.run) for one in onward]
 
     def attempt() -> None:
         with ws.db.begin() as tx:
-            change(tx, [first, *onward], now)
+            change(tx, [first, *stamped], now)
 
     retry_conflicts(attempt)
     return held.loop

@@ -21,12 +21,14 @@ from loopwright.ids import uuid7
 from models.base import table
 from models.document import Document, Publication
 from models.kinds import EventKind
+from notifications.lint import lint_template
 from policy.documents import DocumentSet, Mistake, is_document, load_set
 
 DOCUMENTS = table(Document)
 PUBLICATIONS = table(Publication)
 
 SET = "set.yaml"
+TEMPLATE_FIX = "docs/reference/messages.md lists what a template may hold"
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,32 @@ def recipe_data(files: Mapping[str, bytes], layers: Iterable[Path]) -> dict[str,
 
 def lint(files: Mapping[str, bytes]) -> list[Mistake]:
     """Every mistake in a set, in file order."""
-    return load_set(documents_only(files))[1]
+    return check(files)[1]
+
+
+def check(files: Mapping[str, bytes]) -> tuple[DocumentSet | None, list[Mistake]]:
+    """The set, or None with every mistake: of the documents, and of what templates may hold."""
+    documents, mistakes = load_set(documents_only(files))
+    if documents is None:
+        return None, mistakes
+    mistakes = [
+        mistake
+        for template in documents.templates
+        for problem in lint_template(template)
+        for mistake in [template_mistake(files, template.id, problem)]
+    ]
+    return (None if mistakes else documents), mistakes
+
+
+def template_mistake(files: Mapping[str, bytes], template: str, problem: str) -> Mistake:
+    """Where a template's problem stands: the line of its id."""
+    wanted = re.compile(rf"\bid:\s*[\"']?{re.escape(template)}\b")
+    for name, content in sorted(documents_only(files).items()):
+        lines = content.decode("utf-8", "replace").splitlines()
+        at = [n for n, line in enumerate(lines, 1) if wanted.search(line)]
+        if at and any(line.startswith("templates:") for line in lines):
+            return Mistake(name, at[0], f"template {template}: {problem}", TEMPLATE_FIX)
+    return Mistake("templates.yaml", 1, f"template {template}: {problem}", TEMPLATE_FIX)
 
 
 def documents_only(files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -117,7 +144,7 @@ def documents_only(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def publish(db: Database, files: Mapping[str, bytes], by: Actor, now: datetime) -> Published:
     """Store a set as the one that runs from now on. Raises DocumentError for a broken one."""
-    documents, mistakes = load_set(documents_only(files))
+    documents, mistakes = check(files)
     if documents is None:
         raise DocumentError(
             f"{len(mistakes)} mistakes: nothing was published",

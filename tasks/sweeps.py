@@ -19,7 +19,7 @@ from models.message import Message
 from tasks.deliver import DeliveryCounts, deliver_lease, remind_triage
 from tasks.ingest import Counts
 from tasks.pull import new_files, pull_source, reads_files, sources_to_pull
-from tasks.triage import TriageCounts, triage_lease
+from tasks.triage import MAX_ATTEMPTS, TriageCounts, triage_lease
 from tasks.workspace import Workspace
 
 BATCHES = table(Batch)
@@ -76,6 +76,13 @@ def waiting(ws: Workspace, now: datetime) -> dict[str, int]:
         queued = (MESSAGES.c.state == MessageState.QUEUED) & (MESSAGES.c.due_at <= now)
         messages = tx.execute(select(func.count()).where(queued)).scalar_one()
     return {"files": files, "feedback": int(feedback), "messages": messages}
+
+
+def stuck_batches(ws: Workspace) -> int:
+    """Batches that were claimed again and again without getting on: their workers died."""
+    given_up = BATCHES.c.done_at.is_(None) & (BATCHES.c.attempts >= MAX_ATTEMPTS)
+    with ws.db.read() as tx:
+        return int(tx.execute(select(func.count()).where(given_up)).scalar_one())
 
 
 SWEEPS: dict[str, Callable[..., Awaitable[dict[str, int]]]] = {

@@ -103,6 +103,21 @@ def check_sources(settings: "Settings") -> str:
     return f"{len(states)} sources, none stopped"
 
 
+def check_triage(settings: "Settings") -> str:
+    from loopwright.db import Database
+    from loopwright.now import utc_now
+    from tasks.sweeps import stuck_batches, waiting
+    from tasks.workspace import Workspace
+
+    ws = Workspace(settings, Database(settings.database.url))
+    if stuck := stuck_batches(ws):
+        raise EnvironmentFault(
+            f"{stuck} batches of feedback were given up after every attempt died",
+            "see «Batches that kill their worker» in docs/operate.md",
+        )
+    return f"{waiting(ws, utc_now())['feedback']:,} feedback wait for triage, nothing is stuck"
+
+
 def check_prefect(settings: "Settings") -> str:
     from importlib.metadata import version
 
@@ -141,6 +156,7 @@ CHECKS: dict[str, Callable[["Settings"], str]] = {
     "calendar": check_calendar,
     "identity": check_identity,
     "sources": check_sources,
+    "triage": check_triage,
     "prefect": check_prefect,
     "messages": check_messages,
 }

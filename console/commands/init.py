@@ -61,12 +61,13 @@ def command(
 
 def write_files(folder: Path) -> None:
     """Refuses a folder that already holds an installation."""
-    for name in ("loopwright.toml", "organisation"):
+    for name in ("loopwright.toml", "organisation", "prefect.yaml"):
         if (folder / name).exists():
             raise InputError(f"{folder / name} exists already", "choose an empty folder")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(example("bank"), folder / "organisation", ignore=shutil.ignore_patterns("data"))
     (folder / "loopwright.toml").write_text(TOML, "utf-8")
+    shutil.copy(packaged("prefect.yaml"), folder / "prefect.yaml")
 
 
 def prepare(*, template: bool) -> int:
@@ -108,11 +109,16 @@ def write_secret(path: Path) -> None:
 
 
 def example(name: str) -> Path:
-    """An example organisation of the checkout, or its copy inside an installed package."""
+    """The folder of an example organisation."""
+    return packaged(f"examples/{name}")
+
+
+def packaged(name: str) -> Path:
+    """A file or folder of the checkout, or its copy inside an installed package."""
     import loopwright
 
     package = Path(loopwright.__file__).parent
-    for root in (package / "examples", package.parent / "examples"):
-        if (root / name).is_dir():
+    for root in (package, package.parent):
+        if (root / name).exists():
             return root / name
-    raise InputError(f"the example {name!r} is not installed", "use a checkout of the project")
+    raise InputError(f"{name} is not installed", "use a checkout of the project")

@@ -212,3 +212,20 @@ def merge(
     with workspace(dry_run=dry_run) as ws:
         kept = merge_loops(ws, loop, into, actor(ws, person), utc_now())
     emit({"into": kept}, as_json, lambda: say(f"✓ merged into {kept}"))
+
+
+@app.command()
+def withdraw(
+    loop: LoopId,
+    reason: Annotated[str, typer.Option("--reason", help="How the customer took it back.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """客户撤回 / The customer takes the complaint back."""
+    from loopwright.now import utc_now
+    from tasks.decide import withdraw as withdraw_loop
+
+    with workspace(dry_run=dry_run) as ws:
+        closed = withdraw_loop(ws, loop, reason, actor(ws, person), utc_now())
+    emit({"loop": closed}, as_json, lambda: say(f"✓ {closed} closed as withdrawn"))

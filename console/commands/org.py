@@ -1,12 +1,16 @@
 """组织文档 / The organisation's documents: lint, publish, schemas."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from console.terminal import AsJson, DryRun, Person, emit, note_two_person_rule, say
+
+if TYPE_CHECKING:
+    from loopwright.history.envelope import Actor
 
 NAME = "org"
 app = typer.Typer(no_args_is_help=True)
@@ -43,18 +47,17 @@ def publish(
 ) -> None:
     """Store a checked set as the one that runs from now on."""
     from loopwright.db import Database
-    from loopwright.history.envelope import Actor
     from loopwright.migrate import require_current
     from loopwright.now import utc_now
     from loopwright.settings import load_settings
-    from policy.documents import load_set
-    from tasks.publish import documents_only, read_folders, set_hash
+    from tasks.publish import lint as lint_files
     from tasks.publish import publish as publish_set
+    from tasks.publish import read_folders, set_hash
 
     settings = load_settings()
     files = read_folders(folders or settings.documents)
     if dry_run:
-        mistakes = load_set(documents_only(files))[1]
+        mistakes = lint_files(files)
         emit(
             {"sha256": set_hash(files), "mistakes": len(mistakes)},
             as_json,
@@ -63,7 +66,7 @@ def publish(
         sys.exit(1 if mistakes else 0)
     db = Database(settings.database.url)
     require_current(db)
-    by = Actor("person", person or "operator", "cli")
+    by = publisher(files, person)
     note_two_person_rule(settings.language)
     done = publish_set(db, files, by, utc_now())
     emit(
@@ -73,6 +76,18 @@ def publish(
             f"✓ publication {done.number} runs now ({len(files)} files, {done.sha256[:12]})"
         ),
     )
+
+
+def publisher(files: Mapping[str, bytes], person: str) -> "Actor":
+    """Who publishes: a person of the set itself; `operator` when nobody is named."""
+    from loopwright.errors import InputError
+    from loopwright.history.envelope import Actor
+    from tasks.publish import check
+
+    documents, _ = check(files)
+    if person and documents and person not in documents.organisation.person_by_id:
+        raise InputError(f"nobody is called {person!r}", "use the id of a person in the set")
+    return Actor("person", person or "operator", "cli")
 
 
 @app.command()

@@ -20,15 +20,11 @@ def lint(
 ) -> None:
     """Report what a template may not hold; exit 1 if there is any."""
     from loopwright.settings import load_settings
-    from notifications.lint import lint_template
-    from policy.documents import load_set
-    from tasks.publish import documents_only, read_folders
+    from tasks.publish import lint as lint_files
+    from tasks.publish import read_folders
 
-    files = read_folders(folders or load_settings().documents)
-    documents, mistakes = load_set(documents_only(files))
-    problems = [f"{m.file}:{m.line}: {m.what}" for m in mistakes]
-    for template in documents.templates if documents else ():
-        problems += [f"{template.id}: {problem}" for problem in lint_template(template)]
+    mistakes = lint_files(read_folders(folders or load_settings().documents))
+    problems = [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes]
 
     def human() -> None:
         for problem in problems:

@@ -522,6 +522,7 @@ def upgrade() -> None:
         sa.Column("values", sa.Text(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("spent", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("lease_token", sa.String(), nullable=True),
         sa.Column("error", sa.String(), nullable=True),

@@ -67,9 +67,7 @@ def test_a_message_key_is_never_used_twice(ws: Workspace) -> None:
     [loop] = open_some(ws, 1)
     before = contents(ws.db)
     used = rows(ws.db, Message)[0].key
-    again = Change(
-        loop, K.LOOP_RESOLVED, {}, messages=(NewMessage(used, "ticket_assigned", "DB"),)
-    )
+    again = Change(loop, K.LOOP_RESOLVED, {}, messages=(NewMessage(used, "ticket_assigned", "DB"),))
     with pytest.raises(IntegrityError):
         change_now(ws, again)
     assert contents(ws.db) == before
@@ -249,9 +247,7 @@ def test_two_workers_meet_on_one_customer_and_topic(
     assert sound(ws.db)
 
 
-def test_sixteen_writers_on_twenty_loops(
-    ws: Workspace, another: Callable[[], Workspace]
-) -> None:
+def test_sixteen_writers_on_twenty_loops(ws: Workspace, another: Callable[[], Workspace]) -> None:
     """400 transitions: no lost update, no gap, no deadlock."""
     loops = open_some(ws, 20, tickets=False)
     worker = another()
@@ -278,9 +274,7 @@ def test_sixteen_writers_on_twenty_loops(
     assert sound(ws.db)
 
 
-def test_sets_that_overlap_do_not_deadlock(
-    ws: Workspace, another: Callable[[], Workspace]
-) -> None:
+def test_sets_that_overlap_do_not_deadlock(ws: Workspace, another: Callable[[], Workspace]) -> None:
     """Each set names the loops in its own order; they are locked in id order all the same."""
     loops = open_some(ws, 12, tickets=False)
     worker = another()

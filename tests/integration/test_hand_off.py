@@ -54,9 +54,7 @@ def test_accept(ws: Workspace) -> None:
 
 
 @pytest.mark.parametrize(("actor", "behalf"), [(ZHANG, None), (LI, "DB"), (OPS, "DB")])
-def test_who_acts_for_another_unit_is_said(
-    ws: Workspace, actor: Actor, behalf: str | None
-) -> None:
+def test_who_acts_for_another_unit_is_said(ws: Workspace, actor: Actor, behalf: str | None) -> None:
     accept(ws, ticket_of(ws, a_loop(ws).id).id, actor, NOON)
     assert one(ws.db, HistoryEvent, kind=EventKind.TICKET_ACCEPTED).on_behalf_of == behalf
 

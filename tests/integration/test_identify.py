@@ -135,8 +135,20 @@ def test_another_secret_gives_other_hashes(ws: Workspace) -> None:
 
 def test_uniting_moves_everything_over(ws: Workspace) -> None:
     take_in(ws, {"text": LOGIN, "customer": "C1"}, {"text": FEE, "phone": "13900000001"})
-    drop(ws, json.dumps({"event": "E", "customer": "C1", "touchpoint": "queue", "channel": "x",
-                         "outcome": "y", "at": NOON.isoformat()}), source="journey_events")
+    drop(
+        ws,
+        json.dumps(
+            {
+                "event": "E",
+                "customer": "C1",
+                "touchpoint": "queue",
+                "channel": "x",
+                "outcome": "y",
+                "at": NOON.isoformat(),
+            }
+        ),
+        source="journey_events",
+    )
     snapshot(ws, "S1", "C1", "13900000001")
     number = one(ws.db, CustomerKey, kind="number").customer_id
     assert {row.customer_id for row in rows(ws.db, CustomerKey)} == {number}

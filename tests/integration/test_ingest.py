@@ -134,7 +134,9 @@ def test_every_record_is_counted_and_a_second_reading_adds_none(
     assert again == Counts(expected.read, 0, expected.read, 0)
     assert number_of(ws.db, RawItem) == expected.stored + expected.quarantined
     assert number_of(ws.db, Quarantine) == expected.quarantined
-    first = one(ws.db, Intake, stored=expected.stored, read=expected.read, duplicates=expected.duplicates)
+    first = one(
+        ws.db, Intake, stored=expected.stored, read=expected.read, duplicates=expected.duplicates
+    )
     assert first.finished_at == NOON
     assert sound(ws.db)
 
@@ -259,9 +261,7 @@ def test_normal_lateness_of_a_source_is_not_late(ws: Workspace) -> None:
 
 def mended_survey() -> dict[str, bytes]:
     """The documents with a survey source whose time format was wrong and is right now."""
-    return documents(
-        sources=document("sources").replace("%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M")
-    )
+    return documents(sources=document("sources").replace("%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M"))
 
 
 def survey(*times: str) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+
 from loopwright.errors import LoopwrightError
 from models.feedback import Batch, Feedback
 from models.history import HistoryEvent

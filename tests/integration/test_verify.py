@@ -96,9 +96,7 @@ EDITS: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("column", "value", "words"), EDITS, ids=[e[0] for e in EDITS])
-def test_every_edited_column_is_found(
-    told: Workspace, column: str, value: Any, words: str
-) -> None:
+def test_every_edited_column_is_found(told: Workspace, column: str, value: Any, words: str) -> None:
     target = rows(told.db, HistoryEvent, kind="loop.opened")[-2].seq
     with told.db.begin() as tx:
         tx.execute(set_column(target, **{column: value}))
@@ -345,9 +343,7 @@ ROWS: list[tuple[Any, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("model", "values"), ROWS, ids=str)
-def test_replay_finds_an_edited_row(
-    told: Workspace, model: Any, values: dict[str, Any]
-) -> None:
+def test_replay_finds_an_edited_row(told: Workspace, model: Any, values: dict[str, Any]) -> None:
     kept = table(model)
     keys = [c.name for c in kept.primary_key]
     target = rows(told.db, model)[-1]
