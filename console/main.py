@@ -7,6 +7,8 @@ import typer
 from console.commands import (
     audit,
     bench,
+    calendar,
+    clock,
     db,
     demo,
     doctor,
@@ -42,6 +44,8 @@ for noun in (
     loop,
     ticket,
     triage,
+    clock,
+    calendar,
     policy,
     template,
     notify,

@@ -101,6 +101,8 @@ GLOSSARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "event": {
         "loop.opened": ("循环开启", "loop opened"),
         "loop.joined": ("并入同一投诉", "same complaint joined"),
+        "loop.detached": ("移出问题", "issue taken out"),
+        "loop.unlinked": ("解除同因关联", "link of the same cause undone"),
         "loop.linked": ("关联同因小循环", "loop of the same cause linked"),
         "loop.routed": ("人工分派", "routed by a person"),
         "loop.resolved": ("全部工单已处理", "all tickets resolved"),

@@ -6,9 +6,9 @@ A secret may also come as `…_FILE` naming a file that holds it. Nothing else r
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -37,8 +37,18 @@ class Smtp(BaseModel):
     timeout: float = 30.0
 
 
+class Wecom(BaseModel):
+    """`robots`: a group robot's name -> its key; names compare without case, `-` and `.` as `_`."""
+
+    base_url: Annotated[str, StringConstraints(pattern="^https?://")] = (
+        "https://qyapi.weixin.qq.com"
+    )
+    robots: dict[str, SecretStr] = {}
+    timeout: float = 10.0
+
+
 class Messages(BaseModel):
-    """`transport`: file (writes what would be sent) or smtp."""
+    """`transport`: file (writes what would be sent), smtp or wecom_robot."""
 
     transport: str = "file"
     folder: Path = Path(".loopwright/outbox")
@@ -75,6 +85,7 @@ class Settings(BaseSettings):
     identity: Identity = Identity()
     messages: Messages = Messages()
     smtp: Smtp = Smtp()
+    wecom: Wecom = Wecom()
     prefect: Prefect = Prefect()
     documents: tuple[Path, ...] = (Path("organisation"),)
     inbox: Path = Path(".loopwright/inbox")

@@ -127,7 +127,9 @@ class EventKind(StrEnum):
 
     LOOP_OPENED = "loop.opened"
     LOOP_JOINED = "loop.joined"
+    LOOP_DETACHED = "loop.detached"
     LOOP_LINKED = "loop.linked"
+    LOOP_UNLINKED = "loop.unlinked"
     LOOP_ROUTED = "loop.routed"
     LOOP_RESOLVED = "loop.resolved"
     LOOP_REOPENED = "loop.reopened"

@@ -17,8 +17,15 @@ def _smtp(settings: TransportSettings) -> Transport:
     return SmtpTransport(settings.smtp, settings.sender)
 
 
+def _wecom_robot(settings: TransportSettings) -> Transport:
+    from notifications.wecom_robot import WecomRobotTransport
+
+    return WecomRobotTransport(settings.wecom)
+
+
 TRANSPORTS: Mapping[str, Callable[[TransportSettings], Transport]] = {
     "file": _file,
     "smtp": _smtp,
+    "wecom_robot": _wecom_robot,
 }
 """Kind, as settings and outbox rows name it -> factory. One transport serves one batch."""

@@ -2,11 +2,11 @@
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 ID_LIMIT = 70
 
@@ -18,6 +18,8 @@ class Outgoing:
     `message_id` and `thread_id` come from the functions below, brackets included; `thread_id` is
     the loop's root. `to` may hold several addresses, comma separated. `number` is the ticket or
     loop the reader sees; `unit` the receiving unit's code; `at` (aware) when it was queued.
+    `again`, the one thing that differs: an earlier attempt may have arrived. Ways out whose
+    messages carry no id of their own say so to the reader.
     """
 
     message_id: str
@@ -30,6 +32,7 @@ class Outgoing:
     thread_id: str | None = None
     number: str = ""
     unit: str = ""
+    again: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,25 @@ class Receipt:
 
 
 class TransportError(Exception):
-    """It was not sent. `permanent` means trying again cannot help; `reason` names no address."""
+    """It was not sent. `permanent` means trying again cannot help; `reason` names no address.
 
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
+    `unknown`: it may have been sent all the same. `retry_after`: the way out has no room before
+    then; no attempt is counted, since the message was not looked at.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        permanent: bool = False,
+        unknown: bool = False,
+        retry_after: timedelta | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.permanent = permanent
+        self.unknown = unknown
+        self.retry_after = retry_after
 
 
 class Transport(Protocol):
@@ -64,6 +80,19 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class BundlingTransport(Transport, Protocol):
+    """A way out that can put several messages into one."""
+
+    def bundles(self, messages: Sequence[Outgoing]) -> list[list[Outgoing]]:
+        """The messages in groups that go out in one piece each."""
+        ...
+
+    async def send_bundle(self, bundle: Sequence[Outgoing]) -> list[Receipt | TransportError]:
+        """What came of each message of one group, in its order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -81,12 +110,23 @@ class SmtpSettings:
 
 
 @dataclass(frozen=True)
+class WecomSettings:
+    """`robots`: a group robot's name as contacts give it -> its key, which is its only secret."""
+
+    base_url: str = "https://qyapi.weixin.qq.com"
+    robots: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 10.0
+    language: str = "zh"
+
+
+@dataclass(frozen=True)
 class TransportSettings:
     """What the factories in `registry.py` choose from."""
 
     sender: str = "loopwright@localhost"
     folder: Path = Path(".loopwright/outbox")
     smtp: SmtpSettings = SmtpSettings()
+    wecom: WecomSettings = WecomSettings()
 
 
 def message_id(key: str, secret: bytes, domain: str) -> str:

@@ -439,6 +439,10 @@ def _overrides(entry: Entry, overrides: tuple[Override, ...]) -> Iterator[Mistak
         if _day(override.day) is None:
             what = f"there is no day `{override.day}`"
             yield entry.mistake(("overrides", i, "day"), what, "write YYYY-MM-DD")
+        yield from _shifts(entry, ("overrides", i, "shifts"), override.shifts or ())
+        if override.shifts and override.kind == "holiday":
+            what = f"{override.day} is a holiday and has shifts"
+            yield entry.mistake(("overrides", i, "shifts"), what, "make it a workday or half_day")
 
 
 def _published(entry: Entry, calendar: CalendarSpec, draft: Draft) -> Iterator[Mistake]:

@@ -48,11 +48,15 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Override:
-    """One day that differs: kind `holiday`, `workday` or `half_day`."""
+    """One day that differs: kind `holiday`, `workday` or `half_day`.
+
+    `shifts` says which hours are worked; without them see `working_time.WorkingCalendar`.
+    """
 
     day: str
     kind: str
     title: Text
+    shifts: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True)

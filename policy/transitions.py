@@ -18,7 +18,9 @@ WORKING = frozenset({LoopState.OPEN, LoopState.TRIAGED, LoopState.PLANNED, LoopS
 
 LOOP_FROM: Mapping[EventKind, frozenset[LoopState]] = {
     EventKind.LOOP_JOINED: ANY_OPEN,
+    EventKind.LOOP_DETACHED: ANY_OPEN,
     EventKind.LOOP_LINKED: ANY_OPEN,
+    EventKind.LOOP_UNLINKED: ANY_OPEN,
     EventKind.LOOP_ROUTED: frozenset({LoopState.TRIAGE}),
     EventKind.LOOP_RESOLVED: WORKING,
     EventKind.LOOP_REOPENED: frozenset({LoopState.RESOLVED, LoopState.VERIFYING, LoopState.CLOSED}),
@@ -163,6 +165,20 @@ def linked(story: Story, event: Happening) -> None:
         story.issues.setdefault(issue, Relation.SAME_CAUSE)
 
 
+def detached(story: Story, event: Happening) -> None:
+    """The issue was another complaint after all; the one that opened the loop stays."""
+    issue = event.data["issue"]
+    if story.issues.get(issue) not in (Relation.SAME_COMPLAINT, Relation.SAME_CAUSE):
+        raise Refused(f"issue {issue} has not joined loop {event.loop}")
+    del story.issues[issue]
+
+
+def unlinked(story: Story, event: Happening) -> None:
+    """The small loop had another cause after all."""
+    if story.links.pop(event.data["small"], None) is None:
+        raise Refused(f"loop {event.data['small']} is not linked to {event.loop}")
+
+
 def resolved(story: Story, event: Happening) -> None:  # noqa: ARG001
     story.loop["state"] = LoopState.RESOLVED
 
@@ -173,6 +189,7 @@ def reopened(story: Story, event: Happening) -> None:
         "state": LoopState.OPEN if small else LoopState.ACTING,
         "closed_at": None,
         "outcome": None,
+        "merged_into": None,
     }
     if issue := event.data.get("issue"):
         story.issues.setdefault(issue, event.data["relation"])
@@ -261,7 +278,9 @@ def ticket_resolved(story: Story, event: Happening) -> None:
 EFFECTS: Mapping[EventKind, Callable[[Story, Happening], None]] = {
     EventKind.LOOP_OPENED: opened,
     EventKind.LOOP_JOINED: joined,
+    EventKind.LOOP_DETACHED: detached,
     EventKind.LOOP_LINKED: linked,
+    EventKind.LOOP_UNLINKED: unlinked,
     EventKind.LOOP_ROUTED: routed,
     EventKind.LOOP_RESOLVED: resolved,
     EventKind.LOOP_REOPENED: reopened,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from loopwright.db import bulk_insert
 from loopwright.errors import ConflictError, TransitionRefused
@@ -69,9 +69,9 @@ class Ledger:
     stories: dict[str, Story]
     existing: dict[str, int]
     old_tickets: set[str]
+    old_issues: dict[str, set[str]] = field(default_factory=dict)
+    old_links: dict[str, set[str]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
-    issues: list[dict[str, Any]] = field(default_factory=list)
-    links: list[dict[str, Any]] = field(default_factory=list)
     messages: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -102,8 +102,14 @@ def load(tx: Connection, changes: Iterable[Change], now: datetime) -> Ledger:
     for row in tickets:
         stories[row["loop_id"]].tickets[row["id"]] = row
     load_relations(tx, changes, wanted, stories)
-    existing = {loop: s.loop["version"] for loop, s in stories.items() if s.loop}
-    return Ledger(now, stories, existing, {t["id"] for t in tickets})
+    return Ledger(
+        now,
+        stories,
+        existing={loop: s.loop["version"] for loop, s in stories.items() if s.loop},
+        old_tickets={t["id"] for t in tickets},
+        old_issues={loop: set(s.issues) for loop, s in stories.items()},
+        old_links={loop: set(s.links) for loop, s in stories.items()},
+    )
 
 
 def load_relations(
@@ -142,21 +148,10 @@ def fold(ledger: Ledger, one: Change, ids: Any) -> None:
 
 def happen(ledger: Ledger, one: Change, event_id: str) -> None:
     story = ledger.stories[one.loop]
-    issues, links = set(story.issues), set(story.links)
     try:
         apply(story, Happening(one.loop, one.kind, one.data, ledger.now, one.policy, one.rule))
     except Refused as refusal:
         raise TransitionRefused(str(refusal), "look at the loop's present state") from None
-    ledger.issues += [
-        {"loop_id": one.loop, "issue_id": i, "relation": r}
-        for i, r in story.issues.items()
-        if i not in issues
-    ]
-    ledger.links += [
-        {"big_id": one.loop, "small_id": s, "relation": r}
-        for s, r in story.links.items()
-        if s not in links
-    ]
     ledger.events.append(event_of(one, event_id, story.loop["version"], ledger.now))
     ledger.messages += [message_row(m, one.loop, ledger.now) for m in one.messages]
 
@@ -209,6 +204,7 @@ def swap_rows(tx: Connection, ledger: Ledger) -> None:
     if tx.execute(statement, rows).rowcount not in (len(rows), -1):
         raise ConflictError("a loop was changed by somebody else", "try again")
     swap_tickets(tx, ledger)
+    drop_relations(tx, ledger)
 
 
 def swap_tickets(tx: Connection, ledger: Ledger) -> None:
@@ -224,6 +220,35 @@ def swap_tickets(tx: Connection, ledger: Ledger) -> None:
         tx.execute(statement.values({n: bindparam(n) for n in names}), rows)
 
 
+def new_issues(ledger: Ledger) -> list[dict[str, Any]]:
+    return [
+        {"loop_id": loop, "issue_id": issue, "relation": relation}
+        for loop, story in ledger.stories.items()
+        for issue, relation in story.issues.items()
+        if issue not in ledger.old_issues.get(loop, ())
+    ]
+
+
+def new_links(ledger: Ledger) -> list[dict[str, Any]]:
+    return [
+        {"big_id": loop, "small_id": small, "relation": relation}
+        for loop, story in ledger.stories.items()
+        for small, relation in story.links.items()
+        if small not in ledger.old_links.get(loop, ())
+    ]
+
+
+def drop_relations(tx: Connection, ledger: Ledger) -> None:
+    """Relations that were undone."""
+    for loop, story in ledger.stories.items():
+        if gone := ledger.old_issues.get(loop, set()) - story.issues.keys():
+            mine = LOOP_ISSUES.c.loop_id == loop
+            tx.execute(delete(LOOP_ISSUES).where(mine, LOOP_ISSUES.c.issue_id.in_(sorted(gone))))
+        if gone := ledger.old_links.get(loop, set()) - story.links.keys():
+            mine = LOOP_LINKS.c.big_id == loop
+            tx.execute(delete(LOOP_LINKS).where(mine, LOOP_LINKS.c.small_id.in_(sorted(gone))))
+
+
 def insert_rows(tx: Connection, ledger: Ledger) -> None:
     stories = ledger.stories.values()
     bulk_insert(tx, LOOPS, [s.loop for s in stories if s.loop["id"] not in ledger.existing])
@@ -232,8 +257,8 @@ def insert_rows(tx: Connection, ledger: Ledger) -> None:
         TICKETS,
         [t for s in stories for t in s.tickets.values() if t["id"] not in ledger.old_tickets],
     )
-    bulk_insert(tx, LOOP_ISSUES, ledger.issues)
-    bulk_insert(tx, LOOP_LINKS, ledger.links)
+    bulk_insert(tx, LOOP_ISSUES, new_issues(ledger))
+    bulk_insert(tx, LOOP_LINKS, new_links(ledger))
     queue(tx, ledger.messages)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from loopwright.db import retry_conflicts
 from loopwright.errors import ConflictError, InputError
@@ -178,6 +179,59 @@ def decide_proposal(
     return str(row.into_id)
 
 
+def unmerge(ws: Workspace, loop_id: str, actor: Actor, now: datetime) -> str:
+    """Undo a merge: the loop opens again and takes its own issues back. Returns its id.
+
+    Raises ConflictError when the customer has another open loop on the topic by now.
+    """
+    with ws.db.begin() as tx:
+        loop = match_id(tx, LOOPS, loop_id, "loop")
+        into = tx.execute(select(LOOPS.c.merged_into).where(LOOPS.c.id == loop)).scalar()
+        if into is None:
+            raise ConflictError(f"loop {loop} is not merged", "only a merge can be undone")
+        own = set(issues_of(tx, loop))
+        back = [
+            Change(into, EventKind.LOOP_DETACHED, {"issue": issue}, actor)
+            for issue in issues_of(tx, into)
+            if issue in own
+        ]
+        again = Change(loop, EventKind.LOOP_REOPENED, {"why": "merge undone"}, actor)
+        stamped = [replace(c, policy=ws.policy_version, run=ws.run) for c in (*back, again)]
+        try:
+            change(tx, stamped, now)
+        except IntegrityError:
+            raise ConflictError(
+                f"the customer of {loop} has another open loop on its topic", "merge into that one"
+            ) from None
+    return loop
+
+
+def unlink(ws: Workspace, small_id: str, big_id: str, actor: Actor, now: datetime) -> str:
+    """Undo «same cause»: the customer's loop leaves the big one. Returns the small loop's id."""
+    with ws.db.begin() as tx:
+        small = match_id(tx, LOOPS, small_id, "loop")
+        big = match_id(tx, LOOPS, big_id, "loop")
+        shared = set(issues_of(tx, small)) & set(joined_issues_of(tx, big))
+        changes = [
+            Change(big, EventKind.LOOP_UNLINKED, {"small": small}, actor),
+            *(Change(big, EventKind.LOOP_DETACHED, {"issue": i}, actor) for i in sorted(shared)),
+        ]
+        change(tx, [replace(c, policy=ws.policy_version, run=ws.run) for c in changes], now)
+    return small
+
+
+def issues_of(tx: Connection, loop: str) -> Sequence[str]:
+    query = select(LOOP_ISSUES.c.issue_id).where(LOOP_ISSUES.c.loop_id == loop)
+    return tx.execute(query.order_by(LOOP_ISSUES.c.issue_id)).scalars().all()
+
+
+def joined_issues_of(tx: Connection, loop: str) -> Sequence[str]:
+    """Without the issue that opened the loop, which stays."""
+    joined = LOOP_ISSUES.c.relation != Relation.ORIGIN
+    query = select(LOOP_ISSUES.c.issue_id).where(LOOP_ISSUES.c.loop_id == loop, joined)
+    return tx.execute(query).scalars().all()
+
+
 def withdraw(ws: Workspace, loop_id: str, reason: str, actor: Actor, now: datetime) -> str:
     """The customer takes the complaint back: close the loop as withdrawn. Returns its id."""
     if not reason.strip():
@@ -202,16 +256,12 @@ def merge(ws: Workspace, loop_id: str, into_id: str, actor: Actor, now: datetime
             raise InputError(
                 "a customer's own loop and a big loop are not merged", "name two loops of one kind"
             )
-        change(tx, merge_changes(tx, loop, into, actor), now)
+        made = merge_changes(tx, loop, into, actor)
+        change(tx, [replace(c, policy=ws.policy_version, run=ws.run) for c in made], now)
     return into
 
 
 def merge_changes(tx: Connection, loop: str, into: str, actor: Actor) -> Sequence[Change]:
-    issues = tx.execute(
-        select(LOOP_ISSUES.c.issue_id)
-        .where(LOOP_ISSUES.c.loop_id == loop)
-        .order_by(LOOP_ISSUES.c.issue_id)
-    ).scalars()
     joins = [
         Change(
             into,
@@ -219,6 +269,6 @@ def merge_changes(tx: Connection, loop: str, into: str, actor: Actor) -> Sequenc
             {"issue": issue, "relation": Relation.SAME_COMPLAINT, "why": "merged by a person"},
             actor,
         )
-        for issue in issues
+        for issue in issues_of(tx, loop)
     ]
     return [Change(loop, EventKind.LOOP_MERGED, {"into": into}, actor), *joins]

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,11 +33,14 @@ from notifications.registry import TRANSPORTS
 from notifications.retry import ATTEMPTS, backoff
 from notifications.templates import RenderError, render
 from notifications.transport import (
+    BundlingTransport,
     Outgoing,
+    Receipt,
     SmtpSettings,
     Transport,
     TransportError,
     TransportSettings,
+    WecomSettings,
     message_id,
     thread_id,
 )
@@ -76,6 +79,12 @@ class Attempt:
     reference: str | None = None
     error: str | None = None
     permanent: bool = False
+    unknown: bool = False
+    retry_after: timedelta | None = None
+
+
+Parcel = list[tuple[Any, Outgoing | str]]
+"""Messages that go out in one piece, each as it will be sent; or one, with why it cannot be."""
 
 
 async def deliver_lease(
@@ -91,12 +100,12 @@ async def deliver_lease(
         return None
     outgoing = compose(ws, claimed)
     transport = open_transport(ws.settings)
-    pairs = iter(zip(claimed, outgoing, strict=True))
+    parcels = iter(pack(transport, list(zip(claimed, outgoing, strict=True))))
     total = DeliveryCounts()
     try:
-        while handful := list(islice(pairs, ws.settings.messages.concurrency)):
-            attempts = await asyncio.gather(*(send(transport, m, o) for m, o in handful))
-            total += record(ws, token, attempts, transport.kind, now)
+        while handful := list(islice(parcels, ws.settings.messages.concurrency)):
+            sent = await asyncio.gather(*(send(transport, parcel) for parcel in handful))
+            total += record(ws, token, list(chain(*sent)), transport.kind, now)
     finally:
         await transport.close()
     return total
@@ -104,7 +113,7 @@ async def deliver_lease(
 
 def open_transport(settings: Settings) -> Transport:
     """The configured way out. Raises EnvironmentFault for an unknown one."""
-    kind, smtp = settings.messages.transport, settings.smtp
+    kind, smtp, wecom = settings.messages.transport, settings.smtp, settings.wecom
     if kind not in TRANSPORTS:
         raise EnvironmentFault(
             f"messages.transport is {kind!r}", f"use one of: {', '.join(sorted(TRANSPORTS))}"
@@ -123,6 +132,12 @@ def open_transport(settings: Settings) -> Transport:
                 smtp.tls,
                 smtp.ca_file,
                 smtp.timeout,
+            ),
+            wecom=WecomSettings(
+                wecom.base_url,
+                {name: key.get_secret_value() for name, key in wecom.robots.items()},
+                wecom.timeout,
+                settings.language,
             ),
         )
     )
@@ -174,14 +189,31 @@ def compose(ws: Workspace, messages: Sequence[Any]) -> list[Outgoing | str]:
     templates = {t.id: t for t in ws.published.documents.templates}
     with ws.db.read() as tx:
         about = contexts(tx, ws, messages, ws.settings.language)
+        doubtful = maybe_sent(tx, messages)
     return [
-        outgoing(ws, message, templates.get(message.template), context)
+        outgoing(ws, message, templates.get(message.template), context, message.id in doubtful)
         for message, context in zip(messages, about, strict=True)
     ]
 
 
+def maybe_sent(tx: Connection, messages: Sequence[Any]) -> set[str]:
+    """Ids of messages of which an earlier attempt may have arrived: it died, or no answer came."""
+    retried = [message.id for message in messages if message.attempts > 1]
+    if not retried:
+        return set()
+    same = DELIVERIES.c.message_id == MESSAGES.c.id
+    earlier = DELIVERIES.c.attempt < MESSAGES.c.attempts
+    in_doubt = DELIVERIES.c.outcome.in_(("sending", "unknown"))
+    query = select(MESSAGES.c.id).join(DELIVERIES, same & earlier & in_doubt)
+    return set(tx.execute(query.where(MESSAGES.c.id.in_(retried))).scalars())
+
+
 def outgoing(
-    ws: Workspace, message: Any, template: MessageTemplate | None, context: dict[str, Any]
+    ws: Workspace,
+    message: Any,
+    template: MessageTemplate | None,
+    context: dict[str, Any],
+    again: bool = False,
 ) -> Outgoing | str:
     address = address_of(ws, message.unit)
     if address is None:
@@ -203,12 +235,16 @@ def outgoing(
         at=message.created_at,
         thread_id=thread_id(message.loop_id, secret, domain) if message.loop_id else None,
         number=message.ticket_id or message.loop_id or "",
+        again=again,
     )
 
 
 def address_of(ws: Workspace, code: str) -> str | None:
-    """A unit's own mailbox, its head's, or the nearest parent's."""
+    """A unit's own mailbox, its head's, or the nearest parent's; its robot where robots speak."""
     organisation = ws.published.documents.organisation
+    if ws.settings.messages.transport == "wecom_robot":
+        robots = (unit.contact.wecom for unit in organisation.lineage(code))
+        return next(filter(None, robots), None)
     for unit in organisation.lineage(code):
         head = organisation.person_by_id.get(unit.head or "")
         if address := unit.contact.email or (head.contact.email if head else None):
@@ -216,14 +252,36 @@ def address_of(ws: Workspace, code: str) -> str | None:
     return None
 
 
-async def send(transport: Transport, message: Any, outgoing: Outgoing | str) -> Attempt:
+def pack(transport: Transport, pairs: Parcel) -> list[Parcel]:
+    """Each message alone, or with those the way out puts it together with."""
+    if not isinstance(transport, BundlingTransport):
+        return [[pair] for pair in pairs]
+    ready = {o.message_id: (m, o) for m, o in pairs if isinstance(o, Outgoing)}
+    bundles = transport.bundles([outgoing for _, outgoing in ready.values()])
+    parcels: list[Parcel] = [[ready[o.message_id] for o in bundle] for bundle in bundles]
+    return parcels + [[pair] for pair in pairs if isinstance(pair[1], str)]
+
+
+async def send(transport: Transport, parcel: Parcel) -> list[Attempt]:
+    (message, outgoing), *_ = parcel
     if isinstance(outgoing, str):
-        return Attempt(message, error=outgoing, permanent=True)
+        return [Attempt(message, error=outgoing, permanent=True)]
+    if isinstance(transport, BundlingTransport):
+        bundle = [outgoing for _, outgoing in parcel if isinstance(outgoing, Outgoing)]
+        outcomes = await transport.send_bundle(bundle)
+        return [attempted(m, outcome) for (m, _), outcome in zip(parcel, outcomes, strict=True)]
     try:
-        receipt = await transport.send(outgoing)
+        return [attempted(message, await transport.send(outgoing))]
     except TransportError as error:
-        return Attempt(message, error=error.reason, permanent=error.permanent)
-    return Attempt(message, reference=receipt.reference)
+        return [attempted(message, error)]
+
+
+def attempted(message: Any, outcome: Receipt | TransportError) -> Attempt:
+    if isinstance(outcome, Receipt):
+        return Attempt(message, outcome.reference)
+    return Attempt(
+        message, None, outcome.reason, outcome.permanent, outcome.unknown, outcome.retry_after
+    )
 
 
 def record(
@@ -276,14 +334,18 @@ def still_held(tx: Connection, token: str, attempts: Sequence[Attempt]) -> list[
 
 def update_fates() -> Update:
     same = (MESSAGES.c.id == bindparam("b_id")) & (MESSAGES.c.lease_token == bindparam("b_token"))
-    fates: dict[str, Any] = {n: bindparam(n) for n in ("state", "due_at", "error", "sent_at")}
+    fates: dict[str, Any] = {
+        n: bindparam(n) for n in ("state", "due_at", "error", "sent_at", "spent")
+    }
     return update(MESSAGES).where(same).values(fates)
 
 
 def outcome(attempt: Attempt, token: str, now: datetime) -> dict[str, Any]:
     message, error = attempt.message, attempt.error
-    state, due_at = MessageState.SENT, now
-    if error is not None:
+    state, due_at, spent = MessageState.SENT, now, message.spent
+    if attempt.retry_after is not None:
+        state, due_at, spent = MessageState.QUEUED, now + attempt.retry_after, spent + 1
+    elif error is not None:
         tried = message.attempts - message.spent
         given_up = attempt.permanent or tried >= ATTEMPTS
         state = MessageState.QUARANTINED if given_up else MessageState.QUEUED
@@ -298,19 +360,30 @@ def outcome(attempt: Attempt, token: str, now: datetime) -> dict[str, Any]:
         "due_at": due_at,
         "error": error,
         "sent_at": now if error is None else None,
+        "spent": spent,
     }
 
 
 def delivery(attempt: Attempt, versions: dict[str, str], now: datetime) -> dict[str, Any]:
-    failed = "refused" if attempt.permanent else "failed"
     return {
         "b_id": attempt.message.id,
         "b_attempt": attempt.message.attempts,
-        "outcome": failed if attempt.error else "accepted",
+        "outcome": fate(attempt),
         "reference": attempt.reference,
         "template_version": versions.get(attempt.message.template),
         "ended_at": now,
     }
+
+
+def fate(attempt: Attempt) -> str:
+    """What the delivery row says; `unknown`: it may have arrived."""
+    if attempt.error is None:
+        return "accepted"
+    if attempt.retry_after is not None:
+        return "postponed"
+    if attempt.unknown:
+        return "unknown"
+    return "refused" if attempt.permanent else "failed"
 
 
 def told(

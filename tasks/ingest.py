@@ -202,6 +202,8 @@ def receive(
             known = known_versions(tx, spec.name, keys)
             fresh, rows = new_items(records, keys, digests, known, intake, spec.name)
             bulk_insert(tx, RAW, rows)
+            # Another worker may have taken this intake for an interrupted one and finished it.
+            tx.execute(update(INTAKES).where(INTAKES.c.id == intake).values(finished_at=None))
             return fresh
 
     return retry_conflicts(attempt)

@@ -217,7 +217,7 @@ def opening(
         "lead": "DB",
         "priority": "P3",
     }
-    body = {"features": {}, "clauses": [], "evidence": []}
+    body: dict[str, Any] = {"features": {}, "clauses": [], "evidence": []}
     return Change(loop, EventKind.LOOP_OPENED, opened | data, body=body, policy="1", rule="x")
 
 

@@ -139,7 +139,7 @@ def ws(db: Database, url: str, home: Path) -> Workspace:
 
 
 @pytest.fixture
-def another(ws: Workspace, url: str, home: Path) -> Iterator[Callable[[], Workspace]]:
+def another(url: str, home: Path) -> Iterator[Callable[[], Workspace]]:
     """Further workers on the same database, each with its own connections."""
     made: list[Database] = []
 

@@ -45,6 +45,7 @@ EXIT_ONE: Mapping[str, str] = {
     "ticket reject": CONFLICT,
     "ticket resolve": CONFLICT,
     "triage decide": CONFLICT,
+    "calendar check": "a year is not published, or a day contradicts the public holidays",
     "policy lint": "there are mistakes, or a test of the policy fails",
     "template lint": "there are problems",
     "audit verify": "the history does not hold; the first bad position is named",

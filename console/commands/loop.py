@@ -215,6 +215,34 @@ def merge(
 
 
 @app.command()
+def unmerge(loop: LoopId, person: Person, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """撤销合并 / Undo a merge: the loop opens again with its own issues."""
+    from loopwright.now import utc_now
+    from tasks.decide import unmerge as undo
+
+    with workspace(dry_run=dry_run) as ws:
+        opened = undo(ws, loop, actor(ws, person), utc_now())
+    emit({"loop": opened}, as_json, lambda: say(f"✓ {opened} is open again"))
+
+
+@app.command()
+def unlink(
+    loop: LoopId,
+    big: Annotated[str, typer.Option("--from", help="The big loop it does not belong to.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """解除同因 / Undo «same cause»: the customer's loop leaves the big one."""
+    from loopwright.now import utc_now
+    from tasks.decide import unlink as undo
+
+    with workspace(dry_run=dry_run) as ws:
+        small = undo(ws, loop, big, actor(ws, person), utc_now())
+    emit({"loop": small}, as_json, lambda: say(f"✓ {small} stands alone"))
+
+
+@app.command()
 def withdraw(
     loop: LoopId,
     reason: Annotated[str, typer.Option("--reason", help="How the customer took it back.")],

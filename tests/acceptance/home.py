@@ -107,7 +107,7 @@ class Home:
             tx.execute(text(statement), values)
 
     def publish(self, *folders: Path) -> None:
-        self.do("org", "publish", *folders, "--as", "operator")
+        self.do("org", "publish", *folders)
 
     def flow(self, name: str, *arguments: str) -> dict[str, int]:
         counts: dict[str, int] = self.ask("run", name, "--no-prefect", *arguments)
@@ -219,7 +219,8 @@ def story(home: Home) -> Story:
             (issue[r.id], r.kind, r.topic, r.state)
             for r in rows("SELECT id, kind, topic, state FROM issue")
         )
-        origin, joined = {}, {}
+        origin: dict[str, Any] = {}
+        joined: dict[str, set[Any]] = {}
         for r in rows("SELECT loop_id, issue_id, relation FROM loop_issue"):
             if r.relation == "origin":
                 origin[r.loop_id] = issue[r.issue_id]

@@ -88,12 +88,12 @@ class Base:
 
     folder: Path
     url: str | None
-    new_database: Databases
+    new_database: Databases | None
 
     def copy(self, folder: Path) -> Home:
         shutil.copytree(self.folder, folder)
         env = {}
-        if self.url is not None:
+        if self.new_database is not None:
             env["LOOPWRIGHT_DATABASE__URL"] = self.new_database(self.url)
         return Home(folder, env)
 

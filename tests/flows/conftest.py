@@ -46,4 +46,14 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         }
         with prefect.temporary_settings(ours):
             yield Server(server.api_url, database)
+            drain()
         server.stop()
+
+
+def drain() -> None:
+    """What Prefect's client still holds would otherwise be retried against a stopped server."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=10)

@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from random import Random
 from threading import Barrier
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+import tasks.triage
 from loopwright.db import Database, retry_conflicts
 from loopwright.errors import ConflictError, TransitionRefused
 from loopwright.history.append import head
@@ -19,8 +21,9 @@ from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
-from tasks.change import Change, NewMessage, change
-from tasks.open_loops import assign_ticket
+from tasks.change import Change, NewMessage, change, fold, load, swap_rows
+from tasks.open_loops import Opening, assign_ticket, open_loops
+from tasks.triage import claim, triage_batch
 from tasks.workspace import Workspace
 from tests.cast import (
     HOUR,
@@ -89,13 +92,12 @@ def test_a_stale_person_is_refused(ws: Workspace) -> None:
 def test_compare_and_swap_refuses_a_row_changed_behind_the_lock(ws: Workspace) -> None:
     """A row with another version than the one that was loaded is not overwritten."""
     [loop] = open_some(ws, 1)
-    from tasks.change import fold, load, swap_rows
-
-    with pytest.raises(ConflictError), ws.db.begin() as tx:
+    with ws.db.begin() as tx:
         ledger = load(tx, [withdrawn(loop)], NOON)
         fold(ledger, withdrawn(loop), iter(["E1", "E2"]))
         ledger.existing[loop] -= 1
-        swap_rows(tx, ledger)
+        with pytest.raises(ConflictError):
+            swap_rows(tx, ledger)
     assert one(ws.db, Loop).state == "open"
 
 
@@ -128,7 +130,7 @@ def test_version_is_the_last_loop_sequence(ws: Workspace) -> None:
         .group_by(events.c.loop_id)
     )
     with ws.db.read() as tx:
-        last = {loop: seq for loop, seq in tx.execute(query)}
+        last = {row.loop_id: row[1] for row in tx.execute(query)}
         size, _ = head(tx)
     assert {row.id: row.version for row in rows(ws.db, Loop)} == last
     assert size == number_of(ws.db, HistoryEvent)
@@ -219,29 +221,22 @@ def test_two_workers_meet_on_one_customer_and_topic(
     ws: Workspace, another: Callable[[], Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both look before either has written; one opens, the other joins."""
-    from tasks import triage as module
-
     tell(ws, {"text": LOGIN, "customer": "C1"})
     tell(ws, {"text": LOGIN + "，急", "customer": "C1"})
-    meeting = Barrier(2)
-    real = module.open_loops
-    met: list[int] = []
+    meeting, met = Barrier(2), list[int]()
 
-    def meet(*arguments: object) -> object:
-        opening_ = real(*arguments)  # type: ignore[arg-type]
+    def meet(*arguments: Any) -> Opening:
+        opening_ = open_loops(*arguments)
         if len(met) < 2 and not ws.db.is_sqlite:  # SQLite's writers come one at a time anyhow
             met.append(1)
             meeting.wait(20)
         return opening_
 
-    monkeypatch.setattr(module, "open_loops", meet)
-    workers = [another(), another()]
-    work = [(worker, batch) for worker in workers for batch in module.claim(worker, NOON, 1)]
+    monkeypatch.setattr(tasks.triage, "open_loops", meet)
+    work = [(w, batch) for w in (another(), another()) for batch in claim(w, NOON, 1)]
     with ThreadPoolExecutor(2) as pool:
-        totals = list(pool.map(lambda pair: module.triage_batch(*pair, NOON), work))
-    monkeypatch.undo()
+        totals = list(pool.map(lambda pair: triage_batch(pair[0], pair[1], NOON), work))
     assert sorted((t.opened, t.joined) for t in totals) == [(0, 1), (1, 0)]
-    assert triage(ws).feedback == 0
     loop = one(ws.db, Loop)
     assert len(rows(ws.db, LoopIssue, loop_id=loop.id)) == 2
     assert sound(ws.db)

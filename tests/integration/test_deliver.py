@@ -19,6 +19,7 @@ from models.message import Delivery, Message
 from notifications.registry import TRANSPORTS
 from notifications.retry import ATTEMPTS
 from notifications.transport import TransportError
+from tasks.change import NewMessage, message_row
 from tasks.deliver import (
     LEASE,
     Attempt,
@@ -191,10 +192,9 @@ def test_a_dead_workers_lease_expires(ws: Workspace, out: FakeTransport) -> None
 LATE = [(None, False), ("451 try later", False), ("550 no", True)]
 
 
+@pytest.mark.usefixtures("out")
 @pytest.mark.parametrize(("error", "permanent"), LATE)
-def test_a_late_result_changes_nothing(
-    ws: Workspace, out: FakeTransport, error: str | None, permanent: bool
-) -> None:
+def test_a_late_result_changes_nothing(ws: Workspace, error: str | None, permanent: bool) -> None:
     """The first worker comes back after a second one has taken over and finished."""
     a_loop(ws)
     [claimed] = claim(ws, "slow", NOON, 10)
@@ -282,13 +282,13 @@ def analyse(ws: Workspace) -> None:
 def test_the_sweep_uses_the_partial_index(ws: Workspace) -> None:
     """20,000 sent messages and one that is due."""
     ids = uuid7s(20_000)
-    same = {"template": "t", "unit": "DB", "values": {}, "created_at": NOON, "due_at": NOON}
+    same = message_row(NewMessage("k", "t", "DB"), None, NOON)
     with ws.db.begin() as tx:
         bulk_insert(
             tx,
             MESSAGES,
             [
-                {"id": i, "key": i, "attempts": 0, "state": "sent" if n else "queued"} | same
+                same | {"id": i, "key": i, "state": "sent" if n else "queued"}
                 for n, i in enumerate(ids)
             ],
         )

@@ -86,6 +86,16 @@ def test_two_who_saw_the_same_ticket(ws: Workspace) -> None:
     assert number_of(ws.db, HistoryEvent) == size
 
 
+def test_an_old_look_is_refused_where_the_step_itself_would_be_allowed(ws: Workspace) -> None:
+    """The customer has complained again since: read that before you accept."""
+    ticket = ticket_of(ws, a_loop(ws, LOGIN, customer="C1").id).id
+    seen = find_ticket(ws, ticket)
+    take_in(ws, {"text": LOGIN, "customer": "C1"})
+    with pytest.raises(ConflictError, match="has changed since you looked"):
+        act(ws, seen, EventKind.TICKET_ACCEPTED, {}, None, ZHANG, NOON)
+    accept(ws, ticket, ZHANG, NOON)
+
+
 def test_a_rejection_goes_to_the_suggested_unit(ws: Workspace) -> None:
     loop = a_loop(ws)
     first = ticket_of(ws, loop.id)

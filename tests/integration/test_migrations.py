@@ -15,7 +15,6 @@ from loopwright.errors import EnvironmentFault
 from loopwright.migrate import alembic_config, current, newest, require_current, upgrade
 from models.tables import metadata
 from tasks.publish import published
-from tests.cast import NOON, OPS, documents
 
 
 def tables(db: Database) -> set[str]:
@@ -48,14 +47,42 @@ def test_models_equal_migrations(db: Database) -> None:
         assert compare_metadata(context, metadata()) == []
 
 
-def test_partial_indexes_are_partial_in_both(db: Database) -> None:
+def indexes(db: Database) -> dict[str, str]:
+    """Name -> definition of every index that was asked for."""
+    query = (
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        if db.is_sqlite
+        else "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        " AND tablename <> 'alembic_version'"
+    )
     with db.read() as tx:
-        query = (
-            "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
-            if db.is_sqlite
-            else "SELECT indexname, indexdef FROM pg_indexes"
-        )
-        found = dict(tuple(row) for row in tx.execute(text(query)))
+        return {name: " ".join(sql.split()) for name, sql in tx.execute(text(query))}
+
+
+def checks(db: Database) -> set[tuple[str, str | None, str]]:
+    with db.read() as tx:
+        look = inspect(tx)
+        return {
+            (name, check["name"], check["sqltext"])
+            for name in metadata().tables
+            for check in look.get_check_constraints(name)
+        }
+
+
+def test_conditions_of_indexes_and_checks_equal_the_models(db: Database, empty_url: str) -> None:
+    """What `alembic check` does not ask."""
+    if db.is_sqlite != empty_url.startswith("sqlite"):
+        pytest.skip("the two databases are of different kinds")
+    made = Database(empty_url)
+    metadata().create_all(made.engine)
+    assert indexes(db) == indexes(made)
+    assert checks(db) == checks(made)
+    assert len(checks(db)) > 10
+    made.close()
+
+
+def test_partial_indexes_are_partial_in_both(db: Database) -> None:
+    found = indexes(db)
     for name in ("ix_message_due", "ix_batch_waiting", "uq_loop_open_small", "uq_loop_open_big",
                  "ix_issue_triage", "uq_history_event_loop"):  # fmt: skip
         assert " WHERE " in found[name], name
@@ -132,7 +159,7 @@ def test_an_unreachable_database(home: Path, which: int) -> None:
     assert caught.value.fix
 
 
-def test_another_programs_database(home: Path, postgres: object) -> None:
+def test_an_absent_database(postgres: object) -> None:
     address = postgres.create()  # type: ignore[attr-defined]
     with pytest.raises(EnvironmentFault, match="cannot be used"):
         require_current(Database(address.replace("test_", "absent_")))
@@ -147,9 +174,3 @@ def test_steps_need_no_prefect() -> None:
     )
     here = Path(__file__).parent.parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=here, check=False).returncode == 0
-
-
-def test_the_documents_of_the_tests_are_in_order() -> None:
-    assert NOON
-    assert OPS
-    assert "templates.yaml" in documents()

@@ -339,14 +339,27 @@ def test_a_worker_that_died_half_way_is_continued(
     assert sound(ws.db)
 
 
-def test_a_batch_that_kills_its_worker_is_left_for_a_person(ws: Workspace) -> None:
+def test_a_batch_that_kills_its_worker_is_left_for_a_person(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the one that was leased with it each time is not."""
+
+    def dying(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
     tell(ws, {"text": LOGIN})
+    tell(ws, {"text": FEE})
     now = NOON
-    for _ in range(MAX_ATTEMPTS):
-        assert len(claim(ws, now, 10)) == 1
-        now += LEASE
-    assert claim(ws, now, 10) == []
-    assert one(ws.db, Batch).attempts == MAX_ATTEMPTS
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "read", dying)
+        for _ in range(MAX_ATTEMPTS):
+            with pytest.raises(KeyboardInterrupt):
+                triage_lease(ws, now)
+            now += LEASE
+    assert [b.attempts for b in rows(ws.db, Batch)] == [MAX_ATTEMPTS, 0]
+    assert triage(ws, now).feedback == 1
+    assert one(ws.db, Loop).topic == "annual-fee"
+    assert triage_lease(ws, now + LEASE) is None
 
 
 def test_nothing_waits(ws: Workspace) -> None:

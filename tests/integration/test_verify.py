@@ -238,7 +238,7 @@ def test_a_well_made_event_put_at_the_end(told: Workspace) -> None:
     size = number_of(told.db, HistoryEvent)
     with told.db.begin() as tx:
         old = tx.execute(select(HEAD)).one()
-        append(tx, [seal(Event(uuid7(), EventKind.SYSTEM_STARTED, NOON, SYSTEM, {}))])
+        append(tx, [seal(Event(uuid7(), EventKind.SOURCE_RESUMED, NOON, SYSTEM, {}))])
         tx.execute(update(HEAD).values(size=old.size, frontier=old.frontier))
     seq, problem = report(told)
     assert seq == size + 1

@@ -75,7 +75,7 @@ def test_golden_envelope() -> None:
     assert sealed.envelope == GOLDEN
     assert sealed.data == '{"cause":"C01","ticket":"T1"}'
     assert sealed.leaf == sha256(b"\x00" + GOLDEN.encode()).digest()
-    assert sealed.body is sealed.salt is sealed.commit is None
+    assert (sealed.body, sealed.salt, sealed.commit) == (None, None, None)
 
 
 def test_words_stand_in_the_body_only() -> None:

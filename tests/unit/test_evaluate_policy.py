@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from models.kinds import IssueKind, Level, UnitLevel
+from loopwright.errors import InputError
 from policy.classify import Opinion, Utterance
 from policy.documents import DocumentSet
 from policy.organisation import Organisation, Unit
@@ -146,5 +147,5 @@ def test_no_labelled_rows_give_zeros_not_an_error() -> None:
 @pytest.mark.parametrize("options", [{"text": "body"}, {"label": "lop"}, {"by": "origin"}])
 def test_a_wrong_field_is_named(options: dict[str, str]) -> None:
     fields = {"text": "text", "label": "loop", **options}
-    with pytest.raises(KeyError, match=next(iter(options.values()))):
+    with pytest.raises(InputError, match=next(iter(options.values()))):
         evaluate_policy(DOCUMENTS, ROWS, **fields)  # type: ignore[arg-type]

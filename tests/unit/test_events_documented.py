@@ -45,6 +45,8 @@ def test_every_key_the_state_needs_is_documented(kind: EventKind) -> None:
         opened(story, Happening("L", EventKind.LOOP_OPENED, Asked(), utc_now()))
         story.loop["kind"] = "big"
         story.tickets[data["ticket"]] = {"state": "assigned"}
+        story.issues[data["issue"]] = "same_complaint"
+        story.links[data["small"]] = "same_cause"
         data.keys_asked.clear()
         if kind is EventKind.TICKET_ASSIGNED:
             story.tickets.clear()

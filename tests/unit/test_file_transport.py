@@ -188,4 +188,5 @@ def test_registry_makes_what_settings_name(tmp_path: Path) -> None:
     assert {kind: make(settings).kind for kind, make in TRANSPORTS.items()} == {
         "file": "file",
         "smtp": "smtp",
+        "wecom_robot": "wecom_robot",
     }

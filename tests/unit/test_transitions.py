@@ -27,7 +27,11 @@ OPENED = {
 DATA: dict[EventKind, dict[str, Any]] = {
     K.LOOP_OPENED: OPENED,
     K.LOOP_JOINED: {"issue": "I2", "relation": "same_complaint"},
+    K.LOOP_DETACHED: {"issue": "I9"},
+    K.LOOP_UNLINKED: {"small": "S9"},
     K.LOOP_LINKED: {"small": "S1", "relation": "same_cause", "issue": "I3"},
+    K.LOOP_DETACHED: {"issue": "I5"},
+    K.LOOP_UNLINKED: {"small": "S5"},
     K.LOOP_ROUTED: {"lead": "CC", "priority": "P2"},
     K.LOOP_RESOLVED: {},
     K.LOOP_REOPENED: {"issue": "I4", "relation": "same_complaint"},
@@ -46,7 +50,11 @@ WORKING = {L.OPEN, L.TRIAGED, L.PLANNED, L.ACTING}
 ALLOWED: dict[EventKind, set[LoopState]] = {
     K.LOOP_OPENED: set(),
     K.LOOP_JOINED: OPEN,
+    K.LOOP_DETACHED: OPEN,
     K.LOOP_LINKED: OPEN,
+    K.LOOP_UNLINKED: OPEN,
+    K.LOOP_DETACHED: OPEN,
+    K.LOOP_UNLINKED: OPEN,
     K.LOOP_ROUTED: {L.TRIAGE},
     K.LOOP_RESOLVED: WORKING,
     K.LOOP_REOPENED: {L.RESOLVED, L.VERIFYING, L.CLOSED},
@@ -78,6 +86,7 @@ def story(kind: str = "small", state: str = "open", ticket: str | None = "assign
     if ticket is not None:
         apply(made, event(K.TICKET_ASSIGNED, ticket="T1", unit="DB", role="lead"))
         made.tickets["T1"]["state"] = ticket
+    made.issues["I5"], made.links["S5"] = "same_complaint", "same_cause"
     made.loop["state"] = state
     return made
 
@@ -94,6 +103,20 @@ def attempt(made: Story, one: Happening) -> bool:
     return True
 
 
+def test_what_was_joined_or_linked_can_be_undone_once() -> None:
+    made = story(kind="big")
+    for kind in (K.LOOP_DETACHED, K.LOOP_UNLINKED):
+        assert attempt(made, event(kind))
+        assert not attempt(made, event(kind))
+    assert "I5" not in made.issues
+    assert not made.links
+
+
+def test_the_issue_that_opened_a_loop_stays() -> None:
+    made = story()
+    assert not attempt(made, event(K.LOOP_DETACHED, issue=OPENED["issue"]))
+
+
 def test_every_kind_of_a_loop_is_known() -> None:
     of_loops = {k for k in K if k.startswith(("loop.", "ticket."))}
     assert of_loops == set(EFFECTS) == set(DATA) == set(ALLOWED)
@@ -102,7 +125,8 @@ def test_every_kind_of_a_loop_is_known() -> None:
 @pytest.mark.parametrize("kind", DATA)
 @pytest.mark.parametrize("state", L)
 def test_every_state_and_event(kind: EventKind, state: LoopState) -> None:
-    made = story("big" if kind is K.LOOP_LINKED else "small", state)
+    made = story("big" if kind in (K.LOOP_LINKED, K.LOOP_UNLINKED) else "small", state)
+    made.issues["I9"], made.links["S9"] = "same_complaint", "same_cause"
     assert attempt(made, event(kind)) is (state in ALLOWED[kind])
 
 
@@ -135,6 +159,9 @@ REFUSALS = [
     (K.TICKET_ACCEPTED, {"ticket": "T9"}, "no ticket T9"),
     (K.TICKET_ASSIGNED, {"ticket": "T1"}, "exists already"),
     (K.LOOP_LINKED, {}, "only a big loop"),
+    (K.LOOP_DETACHED, {"issue": "I1"}, "I1 has not joined"),
+    (K.LOOP_DETACHED, {"issue": "I8"}, "I8 has not joined"),
+    (K.LOOP_UNLINKED, {}, "S9 is not linked"),
 ]
 
 
@@ -233,8 +260,18 @@ def test_big_loops_keep_their_links_once() -> None:
     made = story("big", "candidate", ticket=None)
     apply(made, event(K.LOOP_LINKED))
     apply(made, event(K.LOOP_LINKED))
-    assert made.links == {"S1": "same_cause"}
-    assert made.issues == {"I1": "origin", "I3": "same_cause"}
+    assert made.links == {"S5": "same_cause", "S1": "same_cause"}
+    assert made.issues == {"I1": "origin", "I5": "same_complaint", "I3": "same_cause"}
+
+
+def test_each_relation_can_be_undone_on_its_own() -> None:
+    made = story("big", "candidate", ticket=None)
+    for kind in (K.LOOP_LINKED, K.LOOP_JOINED):
+        apply(made, event(kind))
+    apply(made, event(K.LOOP_UNLINKED, small="S1"))
+    assert (made.links, set(made.issues)) == ({}, {"I1", "I2", "I3"})
+    apply(made, event(K.LOOP_DETACHED, issue="I2"))
+    assert set(made.issues) == {"I1", "I3"}
 
 
 def test_routing_keeps_what_it_does_not_name() -> None:
@@ -262,7 +299,8 @@ class Lives(RuleBasedStateMachine):
     )
     def happen(self, kind: EventKind, number: int, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
-        changed = {"ticket": f"T{number}"} if "ticket" in DATA[kind] else {}
+        names = {"ticket": f"T{number}", "issue": f"I{number}", "small": f"S{number}"}
+        changed = {name: value for name, value in names.items() if name in DATA[kind]}
         self.try_(event(kind, self.now, **changed))
 
     @precondition(lambda self: len(self.taken) > 1)
