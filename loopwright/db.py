@@ -195,6 +195,7 @@ def bulk_insert(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]])
 
 
 RETRIES = 3
+DEADLOCKED = ("40P01", "40001")
 
 
 def retry_conflicts(step: Callable[[], T]) -> T:
@@ -202,10 +203,17 @@ def retry_conflicts(step: Callable[[], T]) -> T:
     for _ in range(RETRIES - 1):
         try:
             return step()
-        except (IntegrityError, ConflictError) as conflict:
-            if isinstance(conflict, TransitionRefused):
+        except (IntegrityError, OperationalError, ConflictError) as conflict:
+            if not is_worth_another_try(conflict):
                 raise
     return step()
+
+
+def is_worth_another_try(conflict: Exception) -> bool:
+    """A unique row that was there first, a stale version, a deadlock (PostgreSQL 40P01)."""
+    if isinstance(conflict, OperationalError):
+        return getattr(conflict.orig, "sqlstate", None) in DEADLOCKED
+    return not isinstance(conflict, TransitionRefused)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,10 @@ class Parsed:
     blown: bool = False
 
 
+class IntakeTaken(FindingError):
+    """Another run parses the same intake; it holds, and this one gives way."""
+
+
 class SourceStopped(FindingError):
     """The source's breaker has opened; what was received waits for a mended source document."""
 
@@ -136,9 +140,12 @@ def ingest(
     parser = compile_parser(spec, delivery.header)
     intake = start_intake(ws, spec, delivery, name, cursor, now)
     fuse, seen, total = Fuse(spec.breaker), Occurrences(), Counts()
+    since = 0
     for records in chunks(delivery, CHUNK):
         raws = receive(ws, spec, parser, intake, records, seen, delivery.sha256)
-        done = store(ws, spec, parser, intake, raws, fuse, now, upto=records[-1].number)
+        mark = (since, records[-1].number)
+        done = store(ws, spec, parser, intake, raws, fuse, now, mark)
+        since = mark[1]
         total += Counts(
             len(records), done.stored, len(records) - len(raws), done.quarantined, done.waiting
         )
@@ -287,13 +294,19 @@ def store(
     raws: Sequence[Raw],
     fuse: Fuse,
     now: datetime,
-    upto: int,
+    mark: tuple[int, int],
 ) -> Counts:
-    """Parse received items; one transaction with their counts in the history."""
+    """Parse received items; one transaction with their counts in the history.
+
+    `mark`: how far the intake was parsed when its items were read, and how far it then is.
+    Raises IntakeTaken when another run has parsed them in between.
+    """
+    since, upto = mark
     parsed = parse(parser, raws, fuse, upto)
 
     def attempt() -> None:
         with ws.db.begin() as tx:
+            advance(tx, intake, since, parsed)
             store_items(
                 tx, ws, spec, [(r.id, r.version, r.previous, i) for r, i in parsed.good], now
             )
@@ -311,21 +324,30 @@ def store(
                     for raw, reason in parsed.bad
                 ],
             )
-            tx.execute(
-                update(INTAKES)
-                .where(INTAKES.c.id == intake)
-                .values(
-                    parsed=parsed.upto,
-                    stored=INTAKES.c.stored + len(parsed.good),
-                    quarantined=INTAKES.c.quarantined + len(parsed.bad),
-                )
-            )
             if parsed.good or parsed.bad:
                 append(tx, [seal(ingested(ws, spec, intake, parsed, now))])
 
     retry_conflicts(attempt)
     handled = len(parsed.good) + len(parsed.bad)
     return Counts(0, len(parsed.good), 0, len(parsed.bad), len(raws) - handled)
+
+
+def advance(tx: Connection, intake: str, since: int, parsed: Parsed) -> None:
+    """Move the intake's mark on, unless somebody else already has."""
+    moved = tx.execute(
+        update(INTAKES)
+        .where(INTAKES.c.id == intake, INTAKES.c.parsed == since)
+        .values(
+            parsed=parsed.upto,
+            stored=INTAKES.c.stored + len(parsed.good),
+            quarantined=INTAKES.c.quarantined + len(parsed.bad),
+        )
+    )
+    if moved.rowcount != 1:
+        raise IntakeTaken(
+            "another run reads this source at the same time",
+            "run again when it is done; nothing was lost",
+        )
 
 
 def parse(parser: Parser, raws: Sequence[Raw], fuse: Fuse, upto: int) -> Parsed:
@@ -401,7 +423,8 @@ def finish_interrupted(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts
         parser = compile_parser(spec, tuple(intake.header or ()))
         fuse, parsed = Fuse(spec.breaker), intake.parsed
         while raws := unparsed(ws, intake.id, parsed):
-            done = store(ws, spec, parser, intake.id, raws, fuse, now, upto=raws[-1].number)
+            mark = (parsed, raws[-1].number)
+            done = store(ws, spec, parser, intake.id, raws, fuse, now, mark)
             total += done
             if fuse.blown:
                 stop_source(ws, spec, fuse, now)

@@ -377,10 +377,19 @@ def load_snapshots(tx: Connection, context: Context, customers: Sequence[str]) -
 
 
 def load_numbers(tx: Connection, context: Context, numbers: Sequence[str]) -> None:
-    if numbers:
-        query = select(*KNOWN).where(ALIVE, LOOPS.c.complaint_number.in_(numbers))
-        for row in tx.execute(query.order_by(LOOPS.c.opened_at)):
-            context.by_number[row.complaint_number] = known_of(context, row)
+    """Loops with these complaint numbers; a merged one leads to the loop it went into."""
+    if not numbers:
+        return
+    named = LOOPS.alias()
+    target = LOOPS.c.id == func.coalesce(named.c.merged_into, named.c.id)
+    query = (
+        select(*KNOWN, named.c.complaint_number.label("number"))
+        .select_from(named.join(LOOPS, target))
+        .where(ALIVE, named.c.complaint_number.in_(numbers))
+        .order_by(LOOPS.c.opened_at)
+    )
+    for row in tx.execute(query):
+        context.by_number[row.number] = known_of(context, row)
 
 
 def load_versions(tx: Connection, context: Context, previous: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from loopwright.db import retry_conflicts
 from loopwright.errors import InputError
@@ -16,9 +16,8 @@ from models.feedback import Intake, Quarantine, RawItem
 from models.kinds import EventKind
 from policy.source_spec import SourceSpec
 from sources.errors import RecordError
-from sources.items import Item
 from sources.parse import compile_parser
-from tasks.ingest import Counts, Raw, finish_interrupted, save_state
+from tasks.ingest import Counts, Parsed, Raw, finish_interrupted, ingested, save_state
 from tasks.store_items import store_items
 from tasks.workspace import Workspace
 
@@ -100,23 +99,29 @@ def quarantined(ws: Workspace, source: str, after: str) -> Sequence[Any]:
 
 
 def replay_page(ws: Workspace, spec: SourceSpec, page: Sequence[Any], now: datetime) -> Counts:
-    good: list[tuple[Raw, Item]] = []
-    bad: list[tuple[str, str]] = []
+    done = Parsed(upto=page[-1].number)
     for raw_id, number, payload, version, previous, digest, header in page:
         raw = Raw(raw_id, number, payload, version, previous, digest)
         try:
-            good.append((raw, compile_parser(spec, tuple(header or ())).parse(payload)))
+            done.good.append((raw, compile_parser(spec, tuple(header or ())).parse(payload)))
         except RecordError as error:
-            bad.append((raw_id, str(error)))
+            done.bad.append((raw, str(error)))
 
     def attempt() -> None:
+        items = [(raw.id, raw.version, raw.previous, item) for raw, item in done.good]
         with ws.db.begin() as tx:
-            store_items(tx, ws, spec, [(r.id, r.version, r.previous, i) for r, i in good], now)
-            done = update(QUARANTINE).where(QUARANTINE.c.raw_id.in_([r.id for r, _ in good]))
-            tx.execute(done.values(resolved_at=now, attempts=QUARANTINE.c.attempts + 1))
-            for raw_id, reason in bad:
-                again = update(QUARANTINE).where(QUARANTINE.c.raw_id == raw_id)
-                tx.execute(again.values(reason=reason, attempts=QUARANTINE.c.attempts + 1))
+            store_items(tx, ws, spec, items, now)
+            settle(tx, done, now)
+            append(tx, [seal(ingested(ws, spec, "quarantine", done, now))])
 
     retry_conflicts(attempt)
-    return Counts(len(page), len(good), 0, len(bad))
+    return Counts(len(page), len(done.good), 0, len(done.bad))
+
+
+def settle(tx: Connection, done: Parsed, now: datetime) -> None:
+    """The good leave the quarantine; the bad stay, with the reason they have now."""
+    tried = update(QUARANTINE).values(attempts=QUARANTINE.c.attempts + 1)
+    good = [raw.id for raw, _ in done.good]
+    tx.execute(tried.where(QUARANTINE.c.raw_id.in_(good)).values(resolved_at=now))
+    for raw, reason in done.bad:
+        tx.execute(tried.where(QUARANTINE.c.raw_id == raw.id).values(reason=reason))

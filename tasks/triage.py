@@ -39,6 +39,8 @@ PIECE_OPENING = 300
 """Issues that may open loops in one transaction: each makes up to three events."""
 PIECE = 5_000
 MAX_ATTEMPTS = 8
+# Few enough that a second worker finds batches that are not being looked at.
+MOST_BATCHES = 10
 
 
 @dataclass
@@ -119,7 +121,7 @@ def claim(ws: Workspace, now: datetime, records: int) -> list[Claimed]:
             BATCHES.c.attempts < MAX_ATTEMPTS,
         )
         .order_by(BATCHES.c.lease_until, BATCHES.c.id)
-        .limit(50)
+        .limit(MOST_BATCHES)
         .with_for_update(skip_locked=True)
     )
     token = uuid7()

@@ -223,7 +223,8 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
     ):
         done = home.type(*command.split())
         assert done.code == ENVIRONMENT, done.said
-        assert "org publish" in done.err
+        assert "publish" in done.err
+        assert "→" in done.err
     assert home.counts() == before
 
 

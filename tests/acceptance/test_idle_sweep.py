@@ -26,9 +26,9 @@ SERIES = {
     "postgresql": "SELECT generate_series(1, :rows) AS n",
 }
 FILL = """
-INSERT INTO message (id, key, template, unit, state, attempts, due_at, created_at)
+INSERT INTO message (id, key, template, unit, state, attempts, spent, due_at, created_at)
 SELECT 'M-' || n, 'key-' || n, 'ticket_assigned', 'OP',
-       CASE WHEN n % 10 = 0 THEN 'queued' ELSE 'sent' END, 0,
+       CASE WHEN n % 10 = 0 THEN 'queued' ELSE 'sent' END, 0, 0,
        CASE WHEN n % 10 = 0 THEN {tomorrow} ELSE {past} END, {past}
 FROM ({series}) AS numbers
 """

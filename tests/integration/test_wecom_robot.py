@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 from pydantic import SecretStr
@@ -37,7 +38,7 @@ from tests.cast import (
     sound,
     take_in,
 )
-from tests.wecom_double import Busy, Drop, Fault, Gateway, Slow, WecomDouble, wecom
+from tests.wecom_double import PATH, Busy, Drop, Fault, Gateway, Slow, WecomDouble, wecom
 
 DB, CC = "key-of-digital-0a1b", "key-of-cards-2c3d"
 SECOND = timedelta(seconds=1)
@@ -236,6 +237,31 @@ def test_nobody_listens(clock: Clock) -> None:
 def test_one_connection_serves_a_robots_batch(double: WecomDouble, clock: Clock) -> None:
     batch(double, clock, *notices(5), alone=True)
     assert double.connections == 1
+
+
+ANSWERS: list[tuple[bytes, int]] = [
+    ('{"msgtype":"text","text":{"content":"好"}}'.encode(), 0),
+    (b'{"msgtype":"text","text":{"content":"\\u597d"}}', 40033),
+    (b'{"msgtype":"text","text":{"content":" "}}', 44004),
+    (b'{"msgtype":"markdown"}', 44004),
+    (b'{"msgtype":"telegram","telegram":{}}', 40008),
+    (b"{}", 40008),
+    (b"no json", 40008),
+    (b'{"msgtype":"text","text":{"content":"\xff"}}', 40008),
+    (f'{{"msgtype":"text","text":{{"content":"{"好" * 683}"}}}}'.encode(), 40058),
+    (f'{{"msgtype":"markdown","markdown":{{"content":"{"a" * 4096}"}}}}'.encode(), 0),
+    (f'{{"msgtype":"markdown","markdown":{{"content":"{"a" * 4097}"}}}}'.encode(), 40058),
+]
+
+
+@pytest.mark.parametrize(("body", "code"), ANSWERS)
+def test_the_double_reads_bodies_as_the_page_says(
+    double: WecomDouble, body: bytes, code: int
+) -> None:
+    response = httpx.post(f"{double.url}{PATH}?key={DB}", content=body, trust_env=False)
+    assert response.status_code == 200
+    assert response.json()["errcode"] == code
+    assert httpx.post(f"{double.url}{PATH}", content=body).json()["errcode"] == 93000
 
 
 def test_words_that_would_act_do_not(double: WecomDouble, clock: Clock) -> None:

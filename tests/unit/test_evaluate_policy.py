@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from models.kinds import IssueKind, Level, UnitLevel
 from loopwright.errors import InputError
+from models.kinds import IssueKind, Level, UnitLevel
 from policy.classify import Opinion, Utterance
 from policy.documents import DocumentSet
 from policy.organisation import Organisation, Unit
