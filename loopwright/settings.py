@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, SecretStr, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -48,11 +48,12 @@ class Wecom(BaseModel):
 
 
 class Messages(BaseModel):
-    """`transport`: file (writes what would be sent), smtp or wecom_robot."""
+    """`concurrency`: how many are under way at once, and so how many a crash may send twice.
+    `transport`: file (writes what would be sent), smtp or wecom_robot."""
 
     transport: str = "file"
     folder: Path = Path(".loopwright/outbox")
-    concurrency: int = 8
+    concurrency: int = Field(default=1, ge=1, le=64)
 
 
 class Identity(BaseModel):

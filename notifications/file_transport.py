@@ -16,6 +16,7 @@ class FileTransport:
     """Sending the same message again writes nothing; a file is there whole or not at all."""
 
     kind = "file"
+    repeats_safely = True
 
     def __init__(self, folder: Path, sender: str) -> None:
         self.folder = folder

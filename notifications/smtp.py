@@ -22,6 +22,7 @@ class SmtpTransport:
     """One relay; `sender` is both the From header and the envelope's sender."""
 
     kind = "smtp"
+    repeats_safely = False
 
     def __init__(self, settings: SmtpSettings, sender: str) -> None:
         self.settings = settings

@@ -74,6 +74,8 @@ class Transport(Protocol):
     """A way out. Used in one event loop; `close` ends its connection after a batch."""
 
     kind: str
+    repeats_safely: bool
+    """Whether sending the same message again is not seen by anybody."""
 
     async def send(self, outgoing: Outgoing) -> Receipt:
         """Raises TransportError when the message was not taken over, or nobody can tell."""

@@ -207,6 +207,7 @@ class WecomRobotTransport:
     """
 
     kind = "wecom_robot"
+    repeats_safely = False
 
     def __init__(
         self, settings: WecomSettings, clock: Callable[[], float] = time.monotonic

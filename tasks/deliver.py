@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, islice
 from random import Random
+from time import monotonic
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -92,9 +93,10 @@ async def deliver_lease(
 ) -> DeliveryCounts | None:
     """Claim and send up to `limit` due messages; None when nothing is due.
 
-    Each handful is recorded before the next is sent: what a crash can send twice is that handful.
+    Each handful is recorded before the next is sent: what a crash can send twice is that handful,
+    by default one message. When half the lease is over the rest is left to become due again.
     """
-    token = uuid7()
+    token, started = uuid7(), monotonic()
     claimed = claim(ws, token, now, limit)
     if not claimed:
         return None
@@ -103,12 +105,19 @@ async def deliver_lease(
     parcels = iter(pack(transport, list(zip(claimed, outgoing, strict=True))))
     total = DeliveryCounts()
     try:
-        while handful := list(islice(parcels, ws.settings.messages.concurrency)):
+        while handful := list(islice(parcels, handful_size(ws, transport))):
             sent = await asyncio.gather(*(send(transport, parcel) for parcel in handful))
             total += record(ws, token, list(chain(*sent)), transport.kind, now)
+            if monotonic() - started > LEASE.total_seconds() / 2:
+                break
     finally:
         await transport.close()
     return total
+
+
+def handful_size(ws: Workspace, transport: Transport) -> int:
+    """How much may be under way at once: all of it where sending again shows nobody anything."""
+    return LEASED_MESSAGES if transport.repeats_safely else ws.settings.messages.concurrency
 
 
 def open_transport(settings: Settings) -> Transport:
@@ -490,7 +499,7 @@ async def send_test(ws: Workspace, to: str, now: datetime) -> str:
     except TransportError as error:
         raise EnvironmentFault(
             f"the {transport.kind} transport did not take the message: {error.reason}",
-            "check the settings under [smtp] and [messages]",
+            "check the settings under [messages], [smtp] and [wecom]",
         ) from None
     finally:
         await transport.close()

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ QUARANTINE = table(Quarantine)
 SOURCE_STATES = table(SourceState)
 
 CHUNK = 5_000
+CHUNK_CHARACTERS = 4_000_000
 
 Progress = Callable[[int, int], None]
 """Called with bytes read so far and bytes in all."""
@@ -159,8 +159,16 @@ def ingest(
 
 
 def chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    iterator = iter(records)
-    while chunk := list(islice(iterator, size)):
+    """Up to `size` records each, fewer where they are long: a chunk's rows are held in memory."""
+    chunk: list[Record] = []
+    characters = 0
+    for record in records:
+        chunk.append(record)
+        characters += len(record.payload)
+        if len(chunk) == size or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
         yield chunk
 
 

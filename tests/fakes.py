@@ -12,6 +12,7 @@ class FakeTransport:
     """Keeps every message in `sent`; `faults` maps an address to the error it answers with."""
 
     kind = "fake"
+    repeats_safely = False
 
     def __init__(self, faults: Mapping[str, TransportError] | None = None) -> None:
         self.faults = dict(faults or {})

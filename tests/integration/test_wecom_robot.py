@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from loopwright.errors import EnvironmentFault
 from loopwright.log import log
 from models.history import HistoryEvent
 from models.kinds import EventKind
@@ -21,7 +22,7 @@ from notifications.registry import TRANSPORTS
 from notifications.transport import Outgoing, Receipt, TransportError, WecomSettings
 from notifications.wecom_robot import WecomRobotTransport
 from notifications.wecom_text import notice_number
-from tasks.deliver import LEASE, DeliveryCounts, claim, deliver_lease, requeue
+from tasks.deliver import LEASE, DeliveryCounts, claim, deliver_lease, requeue, send_test
 from tasks.publish import publish
 from tasks.workspace import Workspace
 from tests.cast import (
@@ -379,6 +380,28 @@ def test_no_room_is_no_attempt(desk: Workspace, double: WecomDouble, clock: Cloc
     assert {d.outcome for d in rows(desk.db, Delivery)} == {"postponed", "accepted"}
     assert "重发" not in double.shown[0].content, "it was never in doubt"
     assert sound(desk.db)
+
+
+def test_workers_that_know_nothing_of_each_other_lose_nothing(
+    desk: Workspace, double: WecomDouble, clock: Clock
+) -> None:
+    """One message a lease, as the dispatcher sends: the minute fills, then few messages do."""
+    take_in(desk, *({"text": LOGIN, "customer": f"C{n}"} for n in range(24)))
+    fates = [asyncio.run(deliver_lease(desk, NOON, limit=1)) for _ in range(24)]
+    assert fates == [DeliveryCounts(sent=1)] * 20 + [DeliveryCounts(retried=1)] * 4
+    assert deliver(desk, NOON + 59 * SECOND) is None
+    clock.now += 60
+    assert deliver(desk, NOON + 60 * SECOND) == DeliveryCounts(sent=4)
+    assert len(double.shown) == 21
+    everything = "".join(double.contents(DB))
+    assert all(everything.count(m.ticket_id + "］") == 1 for m in rows(desk.db, Message))
+
+
+def test_a_test_message(desk: Workspace, double: WecomDouble) -> None:
+    assert asyncio.run(send_test(desk, "dept-db", NOON)).startswith("dept-db/")
+    assert "测试" in double.contents(DB)[0]
+    with pytest.raises(EnvironmentFault, match="no key is set for robot nobody"):
+        asyncio.run(send_test(desk, "nobody", NOON))
 
 
 def test_doubt_is_told_even_after_other_failures(desk: Workspace, double: WecomDouble) -> None:

@@ -1,10 +1,12 @@
 """What a calendar check finds: unpublished years, contradicting days, and what it lets pass."""
 
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from policy.calendar_check import check_calendar
+from policy.documents import load_set
 from policy.timing import CalendarSpec, Override
 from policy.working_time import Shifts
 
@@ -102,3 +104,26 @@ def test_a_calendar_that_never_works_or_has_no_country() -> None:
     assert "no working time" in idle.what["en"]
     (nowhere,) = check_calendar(spec_of(country="XX"), TODAY)
     assert "`XX`" in nowhere.what["en"]
+
+
+@pytest.mark.parametrize(
+    ("written", "mistakes"),
+    [
+        ("kind: workday, shifts: [['09:00', '13:00']]", []),
+        ("kind: workday, shifts: [['09:00', '13:00'], ['12:00', '14:00']]", ["overlap"]),
+        ("kind: half_day, shifts: [['13:00', '09:00']]", ["ends before it begins"]),
+        ("kind: holiday, shifts: [['09:00', '13:00']]", ["is a holiday and has shifts"]),
+    ],
+)
+def test_a_day_may_give_its_own_shifts(written: str, mistakes: list[str]) -> None:
+    bank = Path(__file__).parents[2] / "examples" / "bank"
+    files = {p.relative_to(bank).as_posix(): p.read_bytes() for p in bank.rglob("*.yaml")}
+    name = "calendars/cn-office-2026.yaml"
+    day = f"2026-10-10, {written}".encode()
+    files[name] = files[name].replace(b"2026-10-10, kind: workday", day)
+    documents, found = load_set(files)
+    assert [m.file for m in found] == [name] * len(mistakes)
+    assert all(words in m.what for m, words in zip(found, mistakes, strict=True))
+    if documents is not None:
+        (office,) = (c for c in documents.calendars if c.id == "cn-office")
+        assert office.overrides[-1].shifts == (("09:00", "13:00"),)

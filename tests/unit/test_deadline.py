@@ -190,7 +190,7 @@ def nights(draw: st.DrawFn) -> tuple[CalendarSpec, datetime]:
     return spec_of({str(n): shifts for n in range(1, 8)}, (), country, zone), start
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(nights(), st.integers(1, 300))
 def test_nights_in_which_clocks_change(case: tuple[CalendarSpec, datetime], minutes: int) -> None:
     spec, start = case
