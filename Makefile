@@ -27,7 +27,7 @@ demo: setup ## The main job on example feedback; DATA=folder takes files of real
 
 .PHONY: test
 test: setup ## All tests but the full-scale figures
-	$(BIN)/python -m pytest -m "not prove"
+	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
 
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff and mypy

@@ -32,7 +32,7 @@ from sources.parse import Parser, compile_parser
 from sources.preflight import check_file
 from sources.records import Delivery, Record, open_records
 from tasks.store_items import store_items
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, drop_garbage
 
 INTAKES = table(Intake)
 RAW = table(RawItem)
@@ -146,6 +146,7 @@ def ingest(
         mark = (since, records[-1].number)
         done = store(ws, spec, parser, intake, raws, fuse, now, mark)
         since = mark[1]
+        drop_garbage()
         total += Counts(
             len(records), done.stored, len(records) - len(raws), done.quarantined, done.waiting
         )
@@ -437,6 +438,7 @@ def finish_interrupted(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts
             if fuse.blown:
                 stop_source(ws, spec, fuse, now)
             parsed = raws[-1].number
+            drop_garbage()
         with ws.db.begin() as tx:
             tx.execute(update(INTAKES).where(INTAKES.c.id == intake.id).values(finished_at=now))
     return total

@@ -27,7 +27,7 @@ from models.kinds import EventKind, IssueState
 from policy.classify import Opinion, Reading, Utterance
 from tasks.change import change
 from tasks.open_loops import Found, Opening, open_loops
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, drop_garbage
 
 ISSUES = table(Issue)
 FEEDBACK = table(Feedback)
@@ -150,6 +150,7 @@ def triage_batch(ws: Workspace, batch: Claimed, now: datetime) -> TriageCounts:
             total += retry_conflicts(partial(settle, ws, batch, piece, now))
         except LeaseLost:
             break
+    drop_garbage()
     return total
 
 
