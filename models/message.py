@@ -37,7 +37,7 @@ class Message(SQLModel, table=True):
     state: str = "queued"
     attempts: int = 0
     spent: int = 0
-    """Attempts that were used up before a person queued the message again."""
+    """Attempts that do not count: before a person queued it again, or when there was no room."""
     due_at: datetime = Field(sa_type=UtcDateTime)
     lease_token: str | None = None
     error: str | None = None

@@ -145,8 +145,31 @@ def check_messages(settings: "Settings") -> str:
                 "check [smtp] host and port; `loopwright notify test --to ADDRESS` sends one",
             ) from None
         return "the mail server answers"
+    if settings.messages.transport == "wecom_robot":
+        return check_robots(settings)
     settings.messages.folder.mkdir(parents=True, exist_ok=True)
     return f"messages are written to {settings.messages.folder}"
+
+
+def check_robots(settings: "Settings") -> str:
+    """Every unit must lead to a robot whose key is set."""
+    from loopwright.db import Database
+    from tasks.publish import published
+
+    organisation = published(Database(settings.database.url)).documents.organisation
+    without = [
+        unit.code
+        for unit in organisation.units
+        if not any(
+            u.contact.wecom in settings.wecom.robots for u in organisation.lineage(unit.code)
+        )
+    ]
+    if without:
+        raise EnvironmentFault(
+            f"no WeCom robot with a key for: {', '.join(without)}",
+            "set contact.wecom in organisation.yaml and LOOPWRIGHT_WECOM__ROBOTS__NAME",
+        )
+    return f"{len(settings.wecom.robots)} WeCom robots, every unit leads to one"
 
 
 CHECKS: dict[str, Callable[["Settings"], str]] = {

@@ -30,7 +30,7 @@ url = "sqlite:///.loopwright/loopwright.db"
 secret_path = ".loopwright/identity.key"
 
 [messages]
-# file writes what would be sent; smtp sends it.
+# file writes what would be sent; smtp mails it; wecom_robot tells WeCom groups.
 transport = "file"
 folder = ".loopwright/outbox"
 """
