@@ -115,6 +115,7 @@ GLOSSARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "ticket.assigned": ("工单派发", "ticket assigned"),
         "ticket.accepted": ("部门接单", "ticket accepted"),
         "ticket.rejected": ("部门退回", "ticket rejected"),
+        "ticket.transferred": ("部门转办", "ticket transferred"),
         "ticket.resolved": ("部门处理完毕", "ticket resolved"),
     },
 }

@@ -141,6 +141,7 @@ class EventKind(StrEnum):
     TICKET_ASSIGNED = "ticket.assigned"
     TICKET_ACCEPTED = "ticket.accepted"
     TICKET_REJECTED = "ticket.rejected"
+    TICKET_TRANSFERRED = "ticket.transferred"
     TICKET_RESOLVED = "ticket.resolved"
     FEEDBACK_INGESTED = "feedback.ingested"
     FEEDBACK_TRIAGED = "feedback.triaged"

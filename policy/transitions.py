@@ -32,6 +32,7 @@ LOOP_FROM: Mapping[EventKind, frozenset[LoopState]] = {
     EventKind.TICKET_ASSIGNED: WORKING,
     EventKind.TICKET_ACCEPTED: WORKING,
     EventKind.TICKET_REJECTED: WORKING,
+    EventKind.TICKET_TRANSFERRED: WORKING,
     EventKind.TICKET_RESOLVED: WORKING,
 }
 """In which states of the loop an event may happen. `loop.opened` starts a loop."""
@@ -41,6 +42,7 @@ OPENING_STATES = frozenset({LoopState.TRIAGE, LoopState.OPEN, LoopState.CANDIDAT
 TICKET_FROM: Mapping[EventKind, frozenset[TicketState]] = {
     EventKind.TICKET_ACCEPTED: frozenset({TicketState.ASSIGNED}),
     EventKind.TICKET_REJECTED: frozenset({TicketState.ASSIGNED}),
+    EventKind.TICKET_TRANSFERRED: frozenset({TicketState.ASSIGNED, TicketState.ACCEPTED}),
     EventKind.TICKET_RESOLVED: frozenset({TicketState.ASSIGNED, TicketState.ACCEPTED}),
 }
 
@@ -267,6 +269,20 @@ def rejected(story: Story, event: Happening) -> None:
     story.loop["bounces"] += 1
 
 
+def transferred(story: Story, event: Happening) -> None:
+    """Another unit goes on with the same ticket; no bounce, and no clock of the customer's
+    begins again."""
+    ticket = story.tickets[event.data["ticket"]]
+    ticket |= {
+        "unit": event.data["unit"],
+        "state": TicketState.ASSIGNED,
+        "assigned_at": event.at,
+        "accepted_at": None,
+    }
+    if ticket["role"] == "lead":
+        story.loop["lead"] = event.data["unit"]
+
+
 def ticket_resolved(story: Story, event: Happening) -> None:
     story.tickets[event.data["ticket"]] |= {
         "state": TicketState.RESOLVED,
@@ -292,6 +308,7 @@ EFFECTS: Mapping[EventKind, Callable[[Story, Happening], None]] = {
     EventKind.TICKET_ASSIGNED: assigned,
     EventKind.TICKET_ACCEPTED: accepted,
     EventKind.TICKET_REJECTED: rejected,
+    EventKind.TICKET_TRANSFERRED: transferred,
     EventKind.TICKET_RESOLVED: ticket_resolved,
 }
 

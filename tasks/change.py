@@ -30,7 +30,7 @@ MESSAGES = table(Message)
 LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
 
-FIXED = {"id", "loop_id", "unit", "role", "opened_at", "received_at", "kind"}
+FIXED = {"id", "loop_id", "role", "opened_at", "received_at", "kind"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,35 @@ def resolve(
     return act(ws, held, EventKind.TICKET_RESOLVED, {"cause": cause}, {"done": done}, actor, now)
 
 
+def transfer(
+    ws: Workspace, ticket_id: str, unit: str, reason: str, actor: Actor, now: datetime
+) -> str:
+    """Both units agree that another goes on with the ticket. Returns the loop's id."""
+    held = find_ticket(ws, ticket_id)
+    require_unit(ws, unit)
+    if not reason.strip():
+        raise InputError("a transfer needs a reason", "say why the other unit goes on with it")
+    if unit == held.unit:
+        raise InputError(f"{unit} holds this ticket already", "name another unit")
+    message = NewMessage(
+        f"ticket_transferred:{held.id}:{held.version}",
+        "ticket_reassigned",
+        unit,
+        held.id,
+        {"rejected": held.id, "from_unit": held.unit},
+    )
+    return act(
+        ws,
+        held,
+        EventKind.TICKET_TRANSFERRED,
+        {"unit": unit},
+        {"reason": reason},
+        actor,
+        now,
+        messages=(message,),
+    )
+
+
 def act(
     ws: Workspace,
     held: Held,
@@ -91,6 +120,7 @@ def act(
     actor: Actor,
     now: datetime,
     onward: tuple[Change, ...] = (),
+    messages: tuple[NewMessage, ...] = (),
 ) -> str:
     first = Change(
         held.loop,
@@ -102,6 +132,7 @@ def act(
         ws.policy_version,
         run=ws.run,
         on_behalf_of=on_behalf_of(ws, actor, held.unit),
+        messages=messages,
     )
     stamped = [replace(one, policy=ws.policy_version, run=ws.run) for one in onward]
 

@@ -90,12 +90,16 @@ def origins(loops: Sequence[str]) -> Any:
     )
 
 
+HANDED_ON = (EventKind.TICKET_REJECTED, EventKind.TICKET_TRANSFERRED)
+
+
 def rejection_reasons(tx: Connection, loops: Sequence[str]) -> dict[str, str]:
-    """Rejected ticket id -> the reason its unit gave."""
+    """Ticket id -> the latest reason a unit gave for handing it on."""
     query = (
         select(EVENTS.c.data, BODIES.c.body)
         .join(BODIES, BODIES.c.event_id == EVENTS.c.event_id)
-        .where(EVENTS.c.loop_id.in_(loops), EVENTS.c.kind == EventKind.TICKET_REJECTED)
+        .where(EVENTS.c.loop_id.in_(loops), EVENTS.c.kind.in_(HANDED_ON))
+        .order_by(EVENTS.c.seq)
     )
     return {
         json.loads(data)["ticket"]: json.loads(body)["reason"] for data, body in tx.execute(query)

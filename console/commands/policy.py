@@ -1,8 +1,9 @@
 """策略 / The routing policy: lint it, evaluate it on labelled feedback."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -59,14 +60,35 @@ def evaluate(
     report = evaluate_policy(
         load_documents(documents), read_records(data), text=text, label=label, by=by
     )
-    emit(
-        report,
-        as_json,
-        lambda: table(
-            data.name,
-            ("figure", "value"),
-            [(k, v) for k, v in report.items() if not isinstance(v, list | dict)],
-        ),
+    emit(report, as_json, lambda: tell(report, data.name))
+
+
+def tell(report: Mapping[str, Any], name: str) -> None:
+    """The figures of the whole, then of each group, on one line each."""
+    groups = {"all": report, **report.get("by", {})}
+    columns = ("", "labelled", "accuracy", "macro-F1", "abstained", "first department")
+    table(
+        name,
+        columns,
+        [
+            (
+                group,
+                f["labelled"],
+                f["accuracy"],
+                f["macro_f1"],
+                f["abstained"]["share"],
+                f.get("departments", {}).get("first_right"),
+            )
+            for group, f in groups.items()
+        ],
+    )
+    table(
+        "confusion",
+        ("meant", *report["confusion"], "triage"),
+        [
+            (meant, *(said.get(column, 0) for column in (*report["confusion"], "triage")))
+            for meant, said in report["confusion"].items()
+        ],
     )
 
 

@@ -1,4 +1,4 @@
-"""工单 / Tickets: list them, accept, reject, resolve."""
+"""工单 / Tickets: list them, accept, reject, transfer, resolve."""
 
 from typing import Annotated
 
@@ -89,6 +89,24 @@ def reject(
     with workspace(dry_run=dry_run) as ws:
         loop = hand_off.reject(ws, ticket, reason, suggest, actor(ws, person), utc_now())
     emit({"loop": loop}, as_json, lambda: say(f"✓ rejected; loop {loop}"))
+
+
+@app.command()
+def transfer(
+    ticket: TicketId,
+    unit: Annotated[str, typer.Option("--to", metavar="UNIT", help="Who goes on with it.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """转办 / Another unit goes on with it, both agreeing."""
+    from loopwright.now import utc_now
+    from tasks import hand_off
+
+    with workspace(dry_run=dry_run) as ws:
+        loop = hand_off.transfer(ws, ticket, unit, reason, actor(ws, person), utc_now())
+    emit({"loop": loop}, as_json, lambda: say(f"✓ transferred to {unit}; loop {loop}"))
 
 
 @app.command()

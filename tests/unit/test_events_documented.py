@@ -44,7 +44,7 @@ def test_every_key_the_state_needs_is_documented(kind: EventKind) -> None:
     if kind is not EventKind.LOOP_OPENED:
         opened(story, Happening("L", EventKind.LOOP_OPENED, Asked(), utc_now()))
         story.loop["kind"] = "big"
-        story.tickets[data["ticket"]] = {"state": "assigned"}
+        story.tickets[data["ticket"]] = {"state": "assigned", "role": "lead"}
         story.issues[data["issue"]] = "same_complaint"
         story.links[data["small"]] = "same_cause"
         data.keys_asked.clear()

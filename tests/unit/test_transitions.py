@@ -41,6 +41,7 @@ DATA: dict[EventKind, dict[str, Any]] = {
     K.TICKET_ASSIGNED: {"ticket": "T2", "unit": "CC", "role": "participant"},
     K.TICKET_ACCEPTED: {"ticket": "T1"},
     K.TICKET_REJECTED: {"ticket": "T1", "suggested": "CC"},
+    K.TICKET_TRANSFERRED: {"ticket": "T1", "unit": "CC"},
     K.TICKET_RESOLVED: {"ticket": "T1", "cause": "C01"},
 }
 OPEN = set(L) - {L.CLOSED}
@@ -62,11 +63,13 @@ ALLOWED: dict[EventKind, set[LoopState]] = {
     K.TICKET_ASSIGNED: WORKING,
     K.TICKET_ACCEPTED: WORKING,
     K.TICKET_REJECTED: WORKING,
+    K.TICKET_TRANSFERRED: WORKING,
     K.TICKET_RESOLVED: WORKING,
 }
 TICKETS = {
     K.TICKET_ACCEPTED: {T.ASSIGNED},
     K.TICKET_REJECTED: {T.ASSIGNED},
+    K.TICKET_TRANSFERRED: {T.ASSIGNED, T.ACCEPTED},
     K.TICKET_RESOLVED: {T.ASSIGNED, T.ACCEPTED},
 }
 
