@@ -123,8 +123,14 @@ def tell(result: Mapping[str, Any], lang: str) -> None:
     sys.stdout.write("\n")
     say(f"{result['events']:,} {'条历史事件' if zh else 'history events'}, {result['seconds']} s")
     for hint in HINTS[0 if zh else 1]:
-        say(f"  {hint}")
+        say(f"  {hint.replace('loopwright', program())}")
     say(f"  {'发出的消息' if zh else 'what was sent'}: {result['outbox']}/<unit>/*.html")
+
+
+def program() -> str:
+    """How this program can be called from here."""
+    found = shutil.which("loopwright")
+    return "loopwright" if found else os.path.relpath(sys.argv[0])
 
 
 HEADINGS: Mapping[str, tuple[str, str]] = {
