@@ -78,6 +78,15 @@ class Database:
         with reachable(self.url), self._reader.connect() as tx:
             yield tx
 
+    def exists(self) -> bool:
+        """Whether there is anything to read; looking must not make an empty file."""
+        return not self.is_sqlite or Path(self.url.database or "").exists()
+
+    def make_place(self) -> None:
+        """The folder of a SQLite file that does not exist yet."""
+        if self.is_sqlite and self.url.database:
+            ensure_folder(Path(self.url.database).parent)
+
     def close(self) -> None:
         self._writer.dispose()
         self._reader.dispose()
@@ -98,8 +107,6 @@ def parse_url(url: str) -> URL:
 
 
 def sqlite_engine(url: URL, *, read_only: bool) -> Engine:
-    if url.database and not read_only:
-        ensure_folder(Path(url.database).parent)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
 
     @event.listens_for(engine, "connect")

@@ -36,11 +36,20 @@ def current(tx: Connection) -> str | None:
     return tx.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
 
 
+def revision(db: Database) -> str | None:
+    """As `current`, and None for a file that does not exist yet."""
+    if not db.exists():
+        return None
+    with db.read() as tx:
+        return current(tx)
+
+
 def upgrade(db: Database) -> str:
     """Bring the schema up to the code's. Raises EnvironmentFault when it is newer already."""
     from alembic import command
 
     refuse_newer(db)
+    db.make_place()
     config = alembic_config()
     with reachable(db.url), db.engine.connect() as connection:
         config.attributes["connection"] = connection
@@ -52,8 +61,7 @@ def upgrade(db: Database) -> str:
 def require_current(db: Database) -> None:
     """Raises EnvironmentFault unless the schema is exactly the code's."""
     refuse_newer(db)
-    with db.read() as tx:
-        found = current(tx)
+    found = revision(db)
     if found != newest():
         raise EnvironmentFault(
             "the database has no tables yet"
@@ -66,8 +74,7 @@ def require_current(db: Database) -> None:
 def refuse_newer(db: Database) -> None:
     from alembic.script import ScriptDirectory
 
-    with db.read() as tx:
-        found = current(tx)
+    found = revision(db)
     known = {s.revision for s in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     if found is not None and found not in known:
         raise EnvironmentFault(

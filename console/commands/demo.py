@@ -45,7 +45,8 @@ def command(
 
 def clear() -> None:
     """Start afresh, but never over an installation that is not a demo's."""
-    if Path("loopwright.toml").exists() or (HOME.exists() and not MARK.exists()):
+    kept = HOME / "loopwright.db"
+    if Path("loopwright.toml").exists() or (kept.exists() and not MARK.exists()):
         raise InputError(
             "this folder holds an installation", "run the demo in another folder, or remove it"
         )

@@ -3,12 +3,16 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console.terminal import AsJson, emit, say, table
+from console.commands.init import example
+from console.terminal import AsJson, emit, say, table, workspace
 from loopwright.errors import DocumentError, EnvironmentFault
+
+if TYPE_CHECKING:
+    from policy.documents import DocumentSet
 
 NAME = "policy"
 app = typer.Typer(no_args_is_help=True)
@@ -92,22 +96,27 @@ def tell(report: Mapping[str, Any], name: str) -> None:
     )
 
 
-def load_documents(folders: list[Path] | None):  # type: ignore[no-untyped-def]
-    from policy.documents import load_set
-    from tasks.publish import documents_only, read_folders
+def load_documents(folders: list[Path] | None) -> "DocumentSet":
+    """The set in the folders; without any the published one; where nothing is published yet, the
+    example for real feedback, saying so."""
+    from tasks.publish import check, read_folders
 
-    if folders is None:
-        from console.terminal import workspace
-
-        try:
-            with workspace() as ws:
-                return ws.published.documents
-        except EnvironmentFault as fault:
-            raise EnvironmentFault(
-                fault.what, "publish documents first, or name folders with --documents"
-            ) from None
-    found, mistakes = load_set(documents_only(read_folders(folders)))
+    if folders is None and (published := published_documents()) is not None:
+        return published
+    found, mistakes = check(read_folders(folders or [example("real")]))
     if found is None:
         lines = [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes]
         raise DocumentError(f"{len(mistakes)} mistakes in the documents", lines, "mend them first")
     return found
+
+
+def published_documents() -> "DocumentSet | None":
+    try:
+        with workspace() as ws:
+            return ws.published.documents
+    except EnvironmentFault as fault:
+        sys.stderr.write(
+            f"{fault.what}：按 examples/real 评估 / evaluated by examples/real"
+            " (--documents names others)\n"
+        )
+        return None

@@ -211,6 +211,16 @@ def test_a_database_newer_than_the_program(
     home.do("db", "check")
 
 
+def test_a_policy_is_judged_before_anything_is_published(tmp_path: Path) -> None:
+    write_settings(tmp_path)
+    (tmp_path / "read.jsonl").write_text('{"text": "闪退", "loop": "small"}\n', "utf-8")
+    command = "policy evaluate --data read.jsonl --text text --label loop --json"
+    done = Home(tmp_path).type(*command.split())
+    assert done.code == 0, done.said
+    assert "examples/real" in done.err
+    assert '"labelled": 1' in done.out
+
+
 def test_nothing_published_yet(tmp_path: Path) -> None:
     write_settings(tmp_path)
     home = Home(tmp_path)
@@ -219,7 +229,7 @@ def test_nothing_published_yet(tmp_path: Path) -> None:
     for command in (
         "ingest x.csv --source y",
         "run triage_feedback --no-prefect",
-        "policy evaluate --data x.jsonl --text text --label label",
+        "source list",
     ):
         done = home.type(*command.split())
         assert done.code == ENVIRONMENT, done.said
