@@ -25,6 +25,7 @@ from console.commands import (
     template,
     ticket,
     triage,
+    up,
 )
 from loopwright.errors import DocumentError, LoopwrightError
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for single in (init, doctor, demo, ingest, run, bench):
+for single in (init, doctor, up, demo, ingest, run, bench):
     app.command(single.NAME)(single.command)
 for noun in (
     db,

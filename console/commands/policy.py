@@ -62,7 +62,7 @@ def evaluate(
     from tasks.records import read_records
 
     report = evaluate_policy(
-        load_documents(documents), read_records(data), text=text, label=label, by=by
+        documents_or_example(documents), read_records(data), text=text, label=label, by=by
     )
     emit(report, as_json, lambda: tell(report, data.name))
 
@@ -96,27 +96,32 @@ def tell(report: Mapping[str, Any], name: str) -> None:
     )
 
 
-def load_documents(folders: list[Path] | None) -> "DocumentSet":
-    """The set in the folders; without any the published one; where nothing is published yet, the
-    example for real feedback, saying so."""
-    from tasks.publish import check, read_folders
-
-    if folders is None and (published := published_documents()) is not None:
-        return published
-    found, mistakes = check(read_folders(folders or [example("real")]))
-    if found is None:
-        lines = [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes]
-        raise DocumentError(f"{len(mistakes)} mistakes in the documents", lines, "mend them first")
-    return found
-
-
-def published_documents() -> "DocumentSet | None":
+def documents_or_example(folders: list[Path] | None) -> "DocumentSet":
+    """As `load_documents`; where nothing is published yet, the example for real feedback."""
     try:
-        with workspace() as ws:
-            return ws.published.documents
+        return load_documents(folders)
     except EnvironmentFault as fault:
         sys.stderr.write(
             f"{fault.what}：按 examples/real 评估 / evaluated by examples/real"
             " (--documents names others)\n"
         )
-        return None
+        return load_documents([example("real")])
+
+
+def load_documents(folders: list[Path] | None) -> "DocumentSet":
+    """The set in the folders, or the published one. Raises EnvironmentFault without either."""
+    from tasks.publish import check, read_folders
+
+    if folders is None:
+        try:
+            with workspace() as ws:
+                return ws.published.documents
+        except EnvironmentFault as fault:
+            raise EnvironmentFault(
+                fault.what, "publish documents first, or name folders with --documents"
+            ) from None
+    found, mistakes = check(read_folders(folders))
+    if found is None:
+        lines = [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes]
+        raise DocumentError(f"{len(mistakes)} mistakes in the documents", lines, "mend them first")
+    return found

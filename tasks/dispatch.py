@@ -1,0 +1,197 @@
+"""The resident dispatcher: does at once what the schedules would do within minutes.
+
+Each second it asks three cheap questions: did a folder of the inbox change, is feedback waiting,
+is a message due? Then it calls the same sweeps under the same leases, so any number of dispatchers
+and scheduled runs may work side by side. It is never the guarantee, the schedules are.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Select, func, select
+
+from loopwright.log import log
+from models.base import table
+from models.document import Publication
+from models.feedback import Batch
+from models.kinds import MessageState
+from models.message import Message
+from tasks.pull import new_files, reads_files, sources_to_pull
+from tasks.sweeps import SWEEPS, Clock
+from tasks.triage import MAX_ATTEMPTS
+from tasks.workspace import Workspace
+
+BATCHES = table(Batch)
+MESSAGES = table(Message)
+PUBLICATIONS = table(Publication)
+
+LOOK_SECONDS = 1.0
+MOST_LOOKS = 5
+"""A file that still grows after so many looks is read as it is; its rest is read when it rests."""
+LONGEST_PAUSE = 60.0
+
+
+def feedback_waits(now: datetime) -> Select[Any]:
+    return select(BATCHES.c.id).where(
+        BATCHES.c.done_at.is_(None),
+        BATCHES.c.lease_until <= now,
+        BATCHES.c.attempts < MAX_ATTEMPTS,
+    )
+
+
+def message_is_due(now: datetime) -> Select[Any]:
+    return select(MESSAGES.c.id).where(
+        MESSAGES.c.state == MessageState.QUEUED.value, MESSAGES.c.due_at <= now
+    )
+
+
+DUE: Mapping[str, Callable[[datetime], Select[Any]]] = {
+    "triage_feedback": feedback_waits,
+    "deliver_messages": message_is_due,
+}
+"""Flow -> a query that finds a row when its sweep has something to do; in the order of work."""
+
+Signature = dict[Path, tuple[int, int]]
+
+
+@dataclass
+class Inbox:
+    """Files dropped below `folder`, noticed when they have come to rest.
+
+    Only folders' times are looked at until one changes. A file that is replaced in place changes
+    none: the scheduled sweep finds it.
+    """
+
+    folder: Path
+    times: dict[Path, int] = field(default_factory=dict)
+    moving: dict[str, tuple[int, Signature]] = field(default_factory=dict)
+
+    def changed(self) -> bool:
+        """Whether files came, went or were renamed since the last look."""
+        before = self.times
+        if before and {folder: modified(folder) for folder in before} == before:
+            return False
+        folders = [self.folder, *(p for p in self.folder.rglob("*") if p.is_dir())]
+        self.times = {folder: modified(folder) for folder in folders}
+        return True
+
+    def rested(self, ws: Workspace) -> list[str]:
+        """Sources with new files that stayed the same for one look."""
+        changed = self.changed()
+        if not changed and not self.moving:
+            return []
+        names = [spec.name for spec in sources_to_pull(ws) if reads_files(spec)]
+        if changed:
+            self.moving = {name: (0, {}) for name in names} | self.moving
+        rested = []
+        for name, (looks, before) in list(self.moving.items()):
+            files = signature(ws, name) if name in names else {}
+            if files and files != before and looks < MOST_LOOKS:
+                self.moving[name] = looks + 1, files
+                continue
+            del self.moving[name]
+            if files:
+                rested.append(name)
+        return rested
+
+
+def modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def signature(ws: Workspace, source: str) -> Signature:
+    """Size and time of a source's unread files."""
+    found: Signature = {}
+    for path in new_files(ws, ws.sources[source]):
+        with suppress(OSError):
+            seen = path.stat()
+            found[path] = seen.st_size, seen.st_mtime_ns
+    return found
+
+
+@dataclass
+class Rest:
+    """Flows that failed and rest a while: one second, then twice as long each time."""
+
+    until: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+
+    def is_over(self, flow: str) -> bool:
+        return monotonic() >= self.until.get(flow, 0.0)
+
+    def note(self, flow: str, *, failed: bool) -> None:
+        if not failed:
+            self.failures.pop(flow, None)
+            self.until.pop(flow, None)
+            return
+        count = self.failures[flow] = self.failures.get(flow, 0) + 1
+        self.until[flow] = monotonic() + min(2.0 ** (count - 1), LONGEST_PAUSE)
+
+
+async def dispatch(
+    ws: Workspace, clock: Clock, stop: asyncio.Event, on_ready: Callable[[], None]
+) -> None:
+    """Look and work until `stop` is set."""
+    ws, inbox, rest = current(ws), Inbox(ws.settings.inbox), Rest()
+    on_ready()
+    while not stop.is_set():
+        if rest.is_over("look"):
+            try:
+                ws = current(ws)
+                await look(ws, clock, inbox, rest)
+                rest.note("look", failed=False)
+            except Exception as error:  # a database that is away comes back
+                log.error("dispatch.failed", flow="look", error=type(error).__name__)
+                rest.note("look", failed=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+
+
+async def look(ws: Workspace, clock: Clock, inbox: Inbox, rest: Rest) -> None:
+    """One look: read files that came, then whatever is due."""
+    for source in inbox.rested(ws):
+        await sweep(ws, clock, rest, "ingest_feedback", source=source)
+    for flow, due in DUE.items():
+        if rest.is_over(flow) and is_due(ws, due(clock())):
+            await sweep(ws, clock, rest, flow)
+
+
+async def sweep(ws: Workspace, clock: Clock, rest: Rest, flow: str, **parameters: str) -> None:
+    """One flow's twin. What it raises is logged by name: its words may be a customer's."""
+    try:
+        counts = await SWEEPS[flow](ws, clock, **parameters)
+    except Exception as error:
+        log.error("dispatch.failed", flow=flow, error=type(error).__name__, **parameters)
+        rest.note(flow, failed=True)
+    else:
+        log.info("dispatch.swept", flow=flow, **parameters, **counts)
+        rest.note(flow, failed=False)
+
+
+def is_due(ws: Workspace, query: Select[Any]) -> bool:
+    with ws.db.read() as tx:
+        return tx.execute(query.limit(1)).first() is not None
+
+
+def current(ws: Workspace) -> Workspace:
+    """A workspace of the newest publication: this one, unless another was published."""
+    with ws.db.read() as tx:
+        newest = tx.execute(select(func.max(PUBLICATIONS.c.number))).scalar()
+    if newest == ws.publication:
+        return ws
+    return warm_up(Workspace(ws.settings, ws.db, ws.run, newest))
+
+
+def warm_up(ws: Workspace) -> Workspace:
+    """Read the documents and the model now, so that the first item need not wait for them."""
+    _ = ws.classifier, ws.router, ws.places, ws.model, ws.hasher
+    return ws
