@@ -8,16 +8,20 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from loopwright.errors import InputError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from loopwright.history.envelope import Actor
     from tasks.workspace import Workspace
 
+Choice = TypeVar("Choice", bound=StrEnum)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Person = Annotated[
     str, typer.Option("--as", metavar="PERSON", help="Who acts: a person of the organisation.")
@@ -54,6 +58,32 @@ def actor(ws: "Workspace", person: str) -> "Actor":
         near = ", ".join(sorted(people)[:8])
         raise InputError(f"nobody is called {person!r}", f"use a person's id, such as {near}")
     return Actor("person", person, "cli")
+
+
+def act(
+    person: str,
+    work: Callable[["Workspace", "Actor", "datetime"], str],
+    done: str,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    name: str = "loop",
+) -> None:
+    """Let a person do one thing now and say so: `work` returns an id, which the document holds
+    under `name` and the words `done` at {}."""
+    from loopwright.now import utc_now
+
+    with workspace(dry_run=dry_run) as ws:
+        result = work(ws, actor(ws, person), utc_now())
+    emit({name: result}, as_json, lambda: say(f"✓ {done.format(result)}"))
+
+
+def choose(kind: type[Choice], word: str, what: str) -> Choice:
+    """The member that a word of the command line names. Raises InputError for another word."""
+    known = {member.value.replace("_", "-"): member for member in kind}
+    if word not in known:
+        raise InputError(f"no {what} {word!r}", f"use one of: {', '.join(known)}")
+    return known[word]
 
 
 def emit(document: Mapping[str, Any], as_json: bool, human: Callable[[], None]) -> None:

@@ -2,13 +2,12 @@
 
 from prefect import flow
 
-from flows.steps import run_workspace, step
-from loopwright.now import utc_now
+from flows.steps import clock_at, run_workspace, step
 from tasks import sweeps
 
 
 @flow(name="deliver_messages")
-async def deliver_messages() -> dict[str, int]:
+async def deliver_messages(now: str | None = None) -> dict[str, int]:
     """Lease after lease until none is due. Returns counts only."""
     with run_workspace() as ws:
-        return await sweeps.deliver_messages(ws, utc_now, step)
+        return await sweeps.deliver_messages(ws, clock_at(now), step)

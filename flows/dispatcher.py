@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from uuid import uuid4
 
 from flows.supervise import announce
 from loopwright.log import show
@@ -16,7 +17,7 @@ async def main() -> None:
     show(settings.log_level)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
-    ws = open_workspace(settings, "dispatcher")
+    ws = open_workspace(settings, f"dispatcher-{uuid4().hex[:12]}")
     try:
         await dispatch(ws, utc_now, stop, announce)
     finally:

@@ -6,6 +6,7 @@ can reach its database.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from inspect import iscoroutinefunction
 from typing import Any
 
@@ -13,6 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from loopwright.now import parse_now, utc_now
 from loopwright.settings import load_settings
 from tasks.workspace import Workspace, open_workspace
 
@@ -40,3 +42,11 @@ def run_workspace() -> Iterator[Workspace]:
         yield ws
     finally:
         ws.db.close()
+
+
+def clock_at(now: str | None) -> Callable[[], datetime]:
+    """The clock of a run: the present, or a moment that stands still (see `parse_now`)."""
+    if now is None:
+        return utc_now
+    moment = parse_now(now)
+    return lambda: moment

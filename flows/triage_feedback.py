@@ -2,13 +2,12 @@
 
 from prefect import flow
 
-from flows.steps import run_workspace, step
-from loopwright.now import utc_now
+from flows.steps import clock_at, run_workspace, step
 from tasks import sweeps
 
 
 @flow(name="triage_feedback")
-async def triage_feedback() -> dict[str, int]:
+async def triage_feedback(now: str | None = None) -> dict[str, int]:
     """Lease after lease until nothing waits. Returns counts only."""
     with run_workspace() as ws:
-        return await sweeps.triage_feedback(ws, utc_now, step)
+        return await sweeps.triage_feedback(ws, clock_at(now), step)

@@ -38,12 +38,14 @@ class Smtp(BaseModel):
 
 
 class Wecom(BaseModel):
-    """`robots`: a group robot's name -> its key; names compare without case, `-` and `.` as `_`."""
+    """`robots`: a group robot's name -> its key; names compare without case, `-` and `.` as `_`.
+    `beside`: units whose robot has a key get their messages there too, whatever else is used."""
 
     base_url: Annotated[str, StringConstraints(pattern="^https?://")] = (
         "https://qyapi.weixin.qq.com"
     )
     robots: dict[str, SecretStr] = {}
+    beside: bool = True
     timeout: float = 10.0
 
 

@@ -51,6 +51,7 @@ class Measure(SQLModel, table=True):
     """An objective count with its denominator, for one touchpoint, unit, channel and day."""
 
     __tablename__ = "measure"
+    __table_args__ = (Index("ix_measure_day", "touchpoint", "day"),)
 
     touchpoint: str = Field(primary_key=True)
     unit: str = Field(primary_key=True)

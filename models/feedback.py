@@ -131,6 +131,7 @@ class Feedback(SQLModel, table=True):
     __tablename__ = "feedback"
     __table_args__ = (
         Index("ix_feedback_batch", "batch_id", "ordinal", unique=True),
+        Index("ix_feedback_received", "source", "received_at"),
         Index(
             "ix_feedback_customer",
             "customer_id",

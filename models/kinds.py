@@ -106,6 +106,54 @@ class MessageState(StrEnum):
     QUARANTINED = "quarantined"
 
 
+class ClockKind(StrEnum):
+    """Whose time it counts: the law's, the customer's, the owner's."""
+
+    LEGAL = "legal"
+    CUSTOMER = "customer"
+    OWNER = "owner"
+
+
+class Stops(StrEnum):
+    """What ends a clock."""
+
+    TOLD = "told"
+    FIRST_ANSWER = "first_answer"
+    CLOSED = "closed"
+    RESOLVED = "resolved"
+
+
+class Told(StrEnum):
+    """What a customer was told: that somebody is on it, or the decision."""
+
+    FIRST_ANSWER = "first_answer"
+    DECISION = "decision"
+
+
+class How(StrEnum):
+    """By which way a customer was told."""
+
+    CALL = "call"
+    MESSAGE = "message"
+    LETTER = "letter"
+
+
+class Answer(StrEnum):
+    """What the customer says to «is it solved?»."""
+
+    YES = "yes"
+    NO = "no"
+    PARTLY = "partly"
+
+
+class Channel(StrEnum):
+    """Which way a message takes: the installation's own, WeCom beside it, or to the customer."""
+
+    MAIN = "main"
+    WECOM = "wecom"
+    CUSTOMER = "customer"
+
+
 class Yields(StrEnum):
     """What a source's records become."""
 
@@ -138,6 +186,17 @@ class EventKind(StrEnum):
     LOOP_MERGED = "loop.merged"
     LOOP_WITHDRAWN = "loop.withdrawn"
     LOOP_CUSTOMER_IDENTIFIED = "loop.customer_identified"
+    LOOP_CUSTOMER_TOLD = "loop.customer_told"
+    LOOP_TRIAGED = "loop.triaged"
+    LOOP_PLANNED = "loop.planned"
+    LOOP_STARTED = "loop.started"
+    LOOP_CLOSED = "loop.closed"
+    VERIFICATION_ASKED = "verification.asked"
+    VERIFICATION_ANSWERED = "verification.answered"
+    CLOCK_REMINDED = "clock.reminded"
+    CLOCK_BREACHED = "clock.breached"
+    CLOCK_CLIMBED = "clock.climbed"
+    CLOCK_MOVED = "clock.moved"
     TICKET_ASSIGNED = "ticket.assigned"
     TICKET_ACCEPTED = "ticket.accepted"
     TICKET_REJECTED = "ticket.rejected"

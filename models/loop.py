@@ -3,7 +3,7 @@
 No row here is ever written but through `tasks/change.py`; every column follows from the events.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
@@ -13,6 +13,7 @@ from models.base import UtcDateTime
 OPEN_SMALL = "kind = 'small' AND state <> 'closed' AND customer_id IS NOT NULL"
 OPEN_BIG = "kind = 'big' AND state <> 'closed'"
 OPEN = "state <> 'closed'"
+RESOLVED = "state = 'resolved'"
 LIKENESS = "likeness IS NOT NULL AND state <> 'closed'"
 
 
@@ -41,7 +42,11 @@ class Loop(SQLModel, table=True):
             postgresql_where=text(OPEN_BIG),
         ),
         Index("ix_loop_open", "opened_at", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
+        Index(
+            "ix_loop_resolved", "id", sqlite_where=text(RESOLVED), postgresql_where=text(RESOLVED)
+        ),
         Index("ix_loop_customer", "customer_id", "topic"),
+        Index("ix_loop_cause", "kind", "topic", "touchpoint", "received_at"),
         Index(
             "ix_loop_complaint_number",
             "complaint_number",
@@ -79,6 +84,10 @@ class Loop(SQLModel, table=True):
     arbitration: bool = False
     likeness: str | None = None
     """Keyed hash of the words that opened a loop without a customer, to propose merges by."""
+    cause: str | None = None
+    """Coded root cause of a big loop, from its plan."""
+    due_on: date | None = None
+    """The day by which a big loop's plan wants it done."""
     merged_into: str | None = Field(default=None, foreign_key="loop.id")
 
 

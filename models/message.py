@@ -31,6 +31,10 @@ class Message(SQLModel, table=True):
     key: str
     template: str
     unit: str
+    person: str | None = None
+    """A member of staff the message is for; null: the unit."""
+    channel: str = "main"
+    """`main`, `wecom` (the same message beside it), or `customer` (the unit answers for it)."""
     loop_id: str | None = Field(default=None, foreign_key="loop.id")
     ticket_id: str | None = Field(default=None, foreign_key="ticket.id")
     values: Any = Field(default=None, sa_column=Column("values", JsonText))

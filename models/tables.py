@@ -1,6 +1,7 @@
 """Every table in one place, so that metadata is complete whenever it is asked for."""
 
 from models.base import metadata
+from models.clock import Clock
 from models.customer import Customer, CustomerKey, CustomerSnapshot, JourneyEvent, Measure
 from models.document import Document, Publication
 from models.feedback import Batch, Feedback, Intake, Quarantine, RawItem, SourceState
@@ -9,10 +10,12 @@ from models.issue import Correction, Issue, Proposal
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Delivery, Message
 from models.ticket import Ticket
+from models.verification import Verification
 
 __all__ = [
     "AuditHead",
     "Batch",
+    "Clock",
     "Correction",
     "Customer",
     "CustomerKey",
@@ -36,5 +39,6 @@ __all__ = [
     "RawItem",
     "SourceState",
     "Ticket",
+    "Verification",
     "metadata",
 ]

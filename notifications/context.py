@@ -12,6 +12,8 @@ from typing import Any
 from loopwright.mask import mask
 
 WORDS_LIMIT = 300
+LETTER_LIMIT = 1000
+"""Words that a customer is sent are not cut to a glance."""
 LIST_LIMIT = 20
 # Control and bidirectional characters, lone surrogates and non-characters: they break XML, headers
 # or the reader's eye.
@@ -23,11 +25,13 @@ CLICKABLE = re.compile(r"(:)(?=//)|(?<=\bwww)(\.)", re.I)
 
 @dataclass(frozen=True)
 class Leaf:
-    """One string. `free`: written by people, so masked; `link`: an address this system made."""
+    """One string. `free`: written by people, so masked, and cut to `limit` characters; `link`: an
+    address this system made."""
 
     free: bool = False
     link: bool = False
     optional: bool = False
+    limit: int = WORDS_LIMIT
 
     @property
     def absent(self) -> str:
@@ -50,6 +54,8 @@ Shape = Leaf | Many | Mapping[str, "Shape"]
 
 PLAIN, FREE = Leaf(), Leaf(free=True)
 OPTIONAL, LINK = Leaf(optional=True), Leaf(link=True, optional=True)
+LETTER = Leaf(free=True, limit=LETTER_LIMIT)
+OPTIONAL_LETTER = Leaf(free=True, limit=LETTER_LIMIT, optional=True)
 
 
 def _plain(*names: str) -> dict[str, Leaf]:
@@ -75,10 +81,31 @@ _ABOUT_LOOP: dict[str, Shape] = {
     "issue": _ISSUE,
     "why": _plain("rule_id", "rule_title", "policy_version"),
 }
-_ABOUT_TICKET: dict[str, Shape] = {
+_TO_STAFF: dict[str, Shape] = {
     **_ABOUT_LOOP,
     "unit": _plain("code", "title"),
+    "person": {"name": OPTIONAL},
+}
+_ABOUT_TICKET: dict[str, Shape] = {
+    **_TO_STAFF,
     "ticket": {**_plain("id", "state"), "due_at": OPTIONAL},
+}
+_ABOUT_CLOCK: dict[str, Shape] = {
+    **_TO_STAFF,
+    "clock": {
+        **_plain("number", "title", "stops", "due_at"),
+        **dict.fromkeys(("left", "overdue", "provisional", "ladder_title"), OPTIONAL),
+    },
+    "owner": _plain("title"),
+    "ticket": {"id": OPTIONAL, "state": OPTIONAL},
+}
+_MATTER = _plain("number", "topic_title", "said_on")
+# What goes to customers shares nothing with what goes to staff but the organisation's name.
+_TO_CUSTOMER: dict[str, Shape] = {"organisation": _plain("title"), "matter": _MATTER}
+_BIG_LOOP: dict[str, Shape] = {
+    "customers": _plain("count"),
+    "lead": _plain("title"),
+    "participants": OPTIONAL,
 }
 
 CONTEXT: Mapping[str, Mapping[str, Shape]] = {
@@ -96,11 +123,43 @@ CONTEXT: Mapping[str, Mapping[str, Shape]] = {
     },
     "big_loop_candidate": {
         **_ABOUT_LOOP,
+        "evidence": Leaf(free=True, optional=True),
         "customers": _plain("count"),
         "departments": Many(_plain("title"), optional=True),
     },
+    "big_loop_assigned": {
+        **_ABOUT_TICKET,
+        **_BIG_LOOP,
+        "role": _plain("id", "title"),
+    },
+    "big_loop_closed": {
+        **_TO_STAFF,
+        **_BIG_LOOP,
+        "outcome": _plain("id", "title"),
+        "reason": FREE,
+        "changed": OPTIONAL_LETTER,
+    },
+    "clock_reminder": _ABOUT_CLOCK,
+    "clock_breached": _ABOUT_CLOCK,
+    "clock_climbed": {
+        **_ABOUT_CLOCK,
+        "climb": {"tell": OPTIONAL, "title": OPTIONAL},
+        "told": Many(_plain("who", "what", "at"), optional=True),
+        "passed": OPTIONAL,
+    },
+    "verification_call": {
+        **_TO_STAFF,
+        "matter": _MATTER,
+        "done": OPTIONAL_LETTER,
+        "answer_by": OPTIONAL,
+    },
+    "verification_question": {**_TO_CUSTOMER, "done": OPTIONAL_LETTER, "answer_by": OPTIONAL},
+    "cause_closed": {**_TO_CUSTOMER, "changed": LETTER},
 }
 """Template id -> the variables it may use. Times are local text; titles are in its language."""
+
+TO_CUSTOMERS = frozenset({"verification_question", "cause_closed"})
+"""Templates whose reader is a customer."""
 
 
 def mask_context(template_id: str, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,10 +194,10 @@ def _fit(shape: Shape, value: Any) -> Any:
 def _string(leaf: Leaf, value: str) -> str:
     # Cut generously before masking, to bound its cost, and finely after it, so that no half of a
     # number escapes the mask.
-    value = " ".join(UNPRINTABLE.sub("", value[: 10 * WORDS_LIMIT]).split())
+    value = " ".join(UNPRINTABLE.sub("", value[: 10 * leaf.limit]).split())
     if leaf.link and value and not value.startswith(("https://", "http://", "mailto:")):
         raise ValueError("a link must begin with https://, http:// or mailto:")
     if not leaf.free:
         return value
     value = CLICKABLE.sub(lambda found: "：" if found[1] else "．", mask(value))
-    return value if len(value) <= WORDS_LIMIT else value[: WORDS_LIMIT - 1] + "…"
+    return value if len(value) <= leaf.limit else value[: leaf.limit - 1] + "…"

@@ -1,6 +1,7 @@
 """Writes what would be sent: for the demo, for a look at new templates, for a site without mail.
 
-One folder per unit; per message an `.eml` that mail programs open, and its `.txt` and `.html`.
+A folder per unit and per person, one for all customers; per message an `.eml` that mail programs
+open, and its `.txt` and `.html`.
 """
 
 import hashlib
@@ -61,4 +62,4 @@ def _digest(outgoing: Outgoing) -> str:
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^\w-]", "_", name).strip("_")[:60]
+    return re.sub(r"[^\w.-]", "_", name).strip("_.")[:60]

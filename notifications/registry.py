@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 
 from notifications.transport import Transport, TransportSettings
 
+WECOM = "wecom_robot"
+"""The one way out that speaks in groups; every other one sends to mail addresses."""
+
 
 def _file(settings: TransportSettings) -> Transport:
     from notifications.file_transport import FileTransport
@@ -26,6 +29,6 @@ def _wecom_robot(settings: TransportSettings) -> Transport:
 TRANSPORTS: Mapping[str, Callable[[TransportSettings], Transport]] = {
     "file": _file,
     "smtp": _smtp,
-    "wecom_robot": _wecom_robot,
+    WECOM: _wecom_robot,
 }
 """Kind, as settings and outbox rows name it -> factory. One transport serves one batch."""

@@ -6,6 +6,7 @@ repeat addresses.
 """
 
 import asyncio
+import re
 
 from aiosmtplib import (
     SMTP,
@@ -40,7 +41,8 @@ class SmtpTransport:
             )
         except (SMTPException, OSError, ValueError) as error:
             raise _as_transport_error(error) from None
-        return Receipt(answer[:200], tuple(reply.code for reply in refused.values()))
+        codes = tuple(reply.code for reply in refused.values())
+        return Receipt(_without(to, answer)[:200], codes)
 
     async def connected(self) -> SMTP:
         """The open connection; the library closes it after a time-out or a broken answer.
@@ -54,7 +56,8 @@ class SmtpTransport:
                     await client.connect()
                 except (SMTPException, OSError, ValueError) as error:
                     client.close()
-                    raise TransportError(f"cannot connect: {type(error).__name__}") from None
+                    reason = f"cannot connect: {type(error).__name__}"
+                    raise TransportError(reason, silent=True) from None
                 self.client = client
             return self.client
 
@@ -80,6 +83,13 @@ def _client(settings: SmtpSettings) -> SMTP:
     )
 
 
+def _without(to: list[str], answer: str) -> str:
+    """The relay's answer, which finds the message again, but names nobody."""
+    for address in to:
+        answer = re.sub(re.escape(address), "…", answer, flags=re.IGNORECASE)
+    return answer
+
+
 def _as_transport_error(error: Exception) -> TransportError:
     if isinstance(error, SMTPRecipientsRefused):
         codes = sorted({refusal.code for refusal in error.recipients})
@@ -90,4 +100,4 @@ def _as_transport_error(error: Exception) -> TransportError:
     # A certificate that nobody vouches for is a ValueError too, but no fault of the message.
     if isinstance(error, ValueError) and not isinstance(error, OSError):
         return TransportError("the message cannot be written", permanent=True)
-    return TransportError(type(error).__name__)
+    return TransportError(type(error).__name__, silent=True)

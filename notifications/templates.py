@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from loopwright.errors import FindingError
-from notifications.context import CONTEXT, mask_context
+from notifications.context import CONTEXT, TO_CUSTOMERS, mask_context
 from policy.message_templates import MessageTemplate, TemplateBody
 
 FILTERS = ("default", "upper")
@@ -75,16 +75,20 @@ def render(template: MessageTemplate, language: str, context: Mapping[str, Any])
     if template.id not in CONTEXT:
         raise RenderError(f"unknown template {template.id}", "declare its variables")
     try:
-        return _rendered(body, language, mask_context(template.id, context))
+        shown = mask_context(template.id, context)
+        return _rendered(body, language, shown, template.id in TO_CUSTOMERS)
     except (TemplateError, ValueError, TypeError, AttributeError, OSError) as error:
         raise RenderError(f"template {template.id} ({language}): {error}") from None
 
 
-def _rendered(body: TemplateBody, language: str, context: Mapping[str, Any]) -> Rendered:
+def _rendered(
+    body: TemplateBody, language: str, context: Mapping[str, Any], to_customer: bool
+) -> Rendered:
     import mrml
 
     subject = " ".join(_compiled(body.subject, False).render(context).split())[:SUBJECT_LIMIT]
     text = _compiled(body.text, False).render(context).strip() + "\n"
     inside = Markup(_compiled(body.mjml, True).render(context))
-    mjml = _layout().render({**context, "body": inside, "subject": subject, "language": language})
+    frame = {"subject": subject, "language": language, "to_customer": to_customer}
+    mjml = _layout().render({**context, **frame, "body": inside})
     return Rendered(subject, text, mrml.to_html(mjml).content)

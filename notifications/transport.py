@@ -17,7 +17,8 @@ class Outgoing:
 
     `message_id` and `thread_id` come from the functions below, brackets included; `thread_id` is
     the loop's root. `to` may hold several addresses, comma separated. `number` is the ticket or
-    loop the reader sees; `unit` the receiving unit's code; `at` (aware) when it was queued.
+    loop the reader sees; `unit` whose it is: a unit's code, a person's id, or `customers`; `at`
+    (aware) when it was queued. `mentions`: userids to call, where the way out can.
     `again`, the one thing that differs: an earlier attempt may have arrived. Ways out whose
     messages carry no id of their own say so to the reader.
     """
@@ -32,6 +33,7 @@ class Outgoing:
     thread_id: str | None = None
     number: str = ""
     unit: str = ""
+    mentions: tuple[str, ...] = ()
     again: bool = field(default=False, compare=False)
 
 
@@ -51,8 +53,9 @@ class Receipt:
 class TransportError(Exception):
     """It was not sent. `permanent` means trying again cannot help; `reason` names no address.
 
-    `unknown`: it may have been sent all the same. `retry_after`: the way out has no room before
-    then; no attempt is counted, since the message was not looked at.
+    `unknown`: it may have been sent all the same. `silent`: nobody answers, so other messages would
+    hardly fare better. `retry_after`: the way out has no room before then; no attempt is counted,
+    since the message was not looked at.
     """
 
     def __init__(
@@ -61,12 +64,14 @@ class TransportError(Exception):
         *,
         permanent: bool = False,
         unknown: bool = False,
+        silent: bool = False,
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.permanent = permanent
         self.unknown = unknown
+        self.silent = silent
         self.retry_after = retry_after
 
 

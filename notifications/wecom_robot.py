@@ -11,7 +11,6 @@ outbox for a minute, where it is put together with what came meanwhile.
 """
 
 import logging
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -27,16 +26,19 @@ from notifications.transport import Outgoing, Receipt, TransportError, WecomSett
 from notifications.wecom_text import (
     MARKDOWN_BYTES,
     TEXT_BYTES,
+    USERID,
     bundles,
     cut,
     markdown,
+    mention_lines,
+    mentions,
     notice_number,
+    robot_key,
 )
 
 PATH = "/cgi-bin/webhook/send"
 PER_MINUTE = 20
 MINUTE = 60.0
-USERID = re.compile(r"@all|[0-9A-Za-z][0-9A-Za-z_.@-]{0,63}")
 
 
 class Reaction(StrEnum):
@@ -71,12 +73,14 @@ class RobotError(TransportError):
         reaction: Reaction = Reaction.RETRY,
         *,
         unknown: bool = False,
+        silent: bool = False,
         wait: float = MINUTE,
     ) -> None:
         super().__init__(
             reason,
             permanent=reaction in (Reaction.REFUSE, Reaction.DISABLE),
             unknown=unknown,
+            silent=silent,
             retry_after=timedelta(seconds=wait) if reaction is Reaction.WAIT else None,
         )
         self.reaction = reaction
@@ -107,7 +111,7 @@ class WecomRobot:
 
     async def send_markdown(self, text: str, mentions: Sequence[str] = ()) -> None:
         """At most 4,096 bytes; a longer text is cut, mentions are not."""
-        tail = "".join(f"\n<@{user.removeprefix('@')}>" for user in _userids(mentions))
+        tail = mention_lines(_userids(mentions))
         content = cut(text, MARKDOWN_BYTES - len(tail)) + tail
         await self._post({"msgtype": "markdown", "markdown": {"content": content}})
 
@@ -130,7 +134,7 @@ class WecomRobot:
 
 
 def _userids(mentions: Sequence[str]) -> list[str]:
-    if not all(USERID.fullmatch(user) for user in mentions):
+    if not all(user == "@all" or USERID.fullmatch(user) for user in mentions):
         raise ValueError("a mention is a userid or @all")
     return list(mentions)
 
@@ -155,8 +159,8 @@ def judge(response: httpx.Response) -> RobotError | None:
 def _unanswered(fault: httpx.HTTPError) -> RobotError:
     kind = type(fault).__name__
     if isinstance(fault, UNSENT):
-        return RobotError(f"cannot connect: {kind}")
-    return RobotError(f"no answer: {kind}", unknown=True)
+        return RobotError(f"cannot connect: {kind}", silent=True)
+    return RobotError(f"no answer: {kind}", unknown=True, silent=True)
 
 
 @dataclass
@@ -170,11 +174,11 @@ class Line:
     full_until: float = 0.0
     closed: RobotError | None = None
 
-    async def say(self, text: str) -> None:
+    async def say(self, text: str, users: Sequence[str]) -> None:
         """Raises RobotError, also where asking the robot would be in vain."""
         self.take_turn()
         try:
-            await self.robot.send_markdown(text)
+            await self.robot.send_markdown(text, users)
         except RobotError as error:
             self.learn(error)
             raise
@@ -214,7 +218,7 @@ class WecomRobotTransport:
     ) -> None:
         self.settings = settings
         self.clock = clock
-        self.keys = {_plain(name): key for name, key in settings.robots.items()}
+        self.keys = {robot_key(name): key for name, key in settings.robots.items()}
         self.lines: dict[str, Line] = {}
         self.connections: httpx.AsyncHTTPTransport | None = None
 
@@ -248,12 +252,13 @@ class WecomRobotTransport:
 
     async def _say(self, bundle: Sequence[Outgoing]) -> Receipt:
         name = bundle[0].to
-        await self._line(name).say(markdown(bundle, self.settings.language))
+        text = markdown(bundle, self.settings.language)
+        await self._line(name).say(text, mentions(bundle))
         return Receipt(f"{name}/{notice_number(bundle[0])}")
 
     def _line(self, name: str) -> Line:
         if name not in self.lines:
-            key = self.keys.get(_plain(name))
+            key = self.keys.get(robot_key(name))
             if not key:
                 raise RobotError(f"no key is set for robot {name}", Reaction.DISABLE)
             if self.connections is None:
@@ -261,8 +266,3 @@ class WecomRobotTransport:
             robot = WecomRobot(self.settings.base_url, key, self.connections, self.settings.timeout)
             self.lines[name] = Line(name, robot, self.clock)
         return self.lines[name]
-
-
-def _plain(name: str) -> str:
-    """Names as variables of the environment can write them: `dept-cx` is also `DEPT_CX`."""
-    return re.sub(r"[^\w]", "_", name).lower()

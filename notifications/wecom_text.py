@@ -18,12 +18,18 @@ TEXT_BYTES = 2048
 # `&`, since nobody says whether clients decode entities; `*`, since two masked phones (138****8000)
 # would lose their asterisks to bold type.
 MARKUP = str.maketrans("<>[]@*`&", "＜＞［］＠＊｀＆")
+USERID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.@-]{0,63}")
 HEADING = re.compile(r"^([ \t]*)#", re.M)
 
 WORDS = {
     "zh": {"headline": "{} 条通知", "number": "通知 {}", "again": "（重发）"},
     "en": {"headline": "{} notices", "number": "notice {}", "again": " (sent again)"},
 }
+
+
+def robot_key(name: str) -> str:
+    """Names as variables of the environment can write them: `dept-cx` is also `DEPT_CX`."""
+    return re.sub(r"[^\w]", "_", name).lower()
 
 
 def neutralise(words: str) -> str:
@@ -46,15 +52,32 @@ def notice_number(outgoing: Outgoing) -> str:
     return hashlib.sha256(outgoing.message_id.encode()).hexdigest()[:8].upper()
 
 
+def mentions(bundle: Iterable[Outgoing]) -> tuple[str, ...]:
+    """Whom a group message calls, each once; nobody's name may call everybody."""
+    users = (user for message in bundle for user in message.mentions)
+    single = (user for user in users if USERID.fullmatch(user) and user.lower() != "all")
+    return tuple(dict.fromkeys(single))
+
+
+def mention_lines(users: Sequence[str]) -> str:
+    """What is put behind a markdown text to call people; ASCII."""
+    return "".join(f"\n<@{user.removeprefix('@')}>" for user in users)
+
+
 def bundles(messages: Iterable[Outgoing], language: str) -> list[list[Outgoing]]:
     """The messages in their order, in groups that fit into one markdown message each."""
     groups: list[list[Outgoing]] = []
     for message in messages:
-        if groups and len(_listed([*groups[-1], message], language).encode()) <= MARKDOWN_BYTES:
+        if groups and _fits([*groups[-1], message], language):
             groups[-1].append(message)
         else:
             groups.append([message])
     return groups
+
+
+def _fits(bundle: Sequence[Outgoing], language: str) -> bool:
+    called = mention_lines(mentions(bundle))
+    return len((_listed(bundle, language) + called).encode()) <= MARKDOWN_BYTES
 
 
 def markdown(bundle: Sequence[Outgoing], language: str) -> str:

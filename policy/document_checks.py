@@ -16,7 +16,7 @@ from models.kinds import IssueKind, UnitLevel, Yields
 from policy.organisation import Organisation, Unit
 from policy.patterns import check_pattern
 from policy.route import lint_rules, run_tests
-from policy.rulebook import Rulebook
+from policy.rulebook import Recurrence, Rulebook
 from policy.source_spec import FormatSpec, SourceSpec, TimeSpec
 from policy.taxonomy import Taxonomy, Words
 from policy.timing import CalendarSpec, ClockSpec, Ladder, Override
@@ -335,6 +335,9 @@ def _policy(draft: Draft) -> Iterator[Mistake]:
     }
     for entry in draft.of("policy"):
         rulebook: Rulebook = entry.value
+        yield from _decision(entry, (), vars(rulebook), known)
+        yield from _recurrence(entry, rulebook.recurrence)
+        yield from _running(entry, rulebook, draft)
         for i, rule in enumerate(rulebook.rules):
             yield from _decision(entry, ("rules", i, "then"), vars(rule.then), known)
         for i, test in enumerate(rulebook.tests):
@@ -351,6 +354,41 @@ def _decision(
     for i, clock in enumerate(then.get("clocks", ())):
         yield from _unknown(entry, (*at, "clocks", i), "clock", clock, known["clock"])
     yield from _unknown(entry, (*at, "ladder"), "ladder", then.get("ladder"), known["ladder"])
+
+
+def _recurrence(entry: Entry, recurrence: Recurrence) -> Iterator[Mistake]:
+    days = recurrence.window_days
+    if recurrence.baseline_days < days:
+        what = f"a baseline of {recurrence.baseline_days} days is shorter than the window of {days}"
+        at = ("recurrence", "baseline_days")
+        yield entry.mistake(at, what, f"compare with {days} days or more")
+
+
+def _clock_lists(rulebook: Rulebook) -> Iterator[tuple[Path, tuple[str, ...], str]]:
+    """Where clocks are named, which, and the kind of loop they are for."""
+    yield ("clocks",), rulebook.clocks, "big"
+    for i, rule in enumerate(rulebook.rules):
+        if rule.then.loop in ("small", "big"):
+            yield ("rules", i, "then", "clocks"), rule.then.clocks, rule.then.loop
+
+
+def _running(entry: Entry, rulebook: Rulebook, draft: Draft) -> Iterator[Mistake]:
+    """Every kind of loop that is opened has a clock, and every clock a loop to run for.
+
+    No clocks at all say that nothing runs. A big loop leaves the customer a small one.
+    """
+    runs_for = {clock.value.id: clock.value.loop for clock in draft.of("clocks")}
+    for at, clocks, opens in _clock_lists(rulebook):
+        if not clocks or not runs_for.keys() >= {*clocks}:
+            continue
+        for kind in ("small", "big") if opens == "big" else ("small",):
+            if not {runs_for[clock] for clock in clocks} & {kind, "any"}:
+                what = f"none of the clocks runs for a {kind} loop"
+                yield entry.mistake(at, what, f"add one whose `loop` is `{kind}` or `any`")
+        for i, clock in enumerate(clocks):
+            if opens == "small" and runs_for[clock] == "big":
+                what = f"clock `{clock}` runs for big loops only, and the rule opens a small one"
+                yield entry.mistake((*at, i), what, "remove it")
 
 
 def _given(entry: Entry, at: Path, given: Mapping[str, Any], draft: Draft) -> Iterator[Mistake]:

@@ -464,6 +464,8 @@ def _bound(error: Any, name: str) -> _Explained:
     span = f"between {low} and {high}" if high is not None else f"{low} or more"
     if "exclusiveMinimum" in limits:
         span = f"more than {low}"
+    if "exclusiveMaximum" in limits:
+        span += f" and less than {limits['exclusiveMaximum']}"
     yield (), f"{name} cannot be {_shown(error.instance)}", f"write a number {span}"
 
 
@@ -489,7 +491,8 @@ _EXPLAIN: Mapping[str, Callable[[Any, str], _Explained]] = {
     "additionalProperties": _extra, "required": _missing, "enum": _listed, "type": _type,
     "pattern": _shape, "maxLength": _shape, "minLength": _short, "minItems": _length,
     "maxItems": _length, "minProperties": _length, "minimum": _bound, "maximum": _bound,
-    "exclusiveMinimum": _bound, "uniqueItems": _twice, "oneOf": _one_of,
+    "exclusiveMinimum": _bound, "exclusiveMaximum": _bound, "uniqueItems": _twice,
+    "oneOf": _one_of,
 }  # fmt: skip
 
 

@@ -83,3 +83,13 @@ class Organisation:
     def unit_at(self, code: str, level: UnitLevel) -> Unit | None:
         """The unit itself or its nearest parent at `level`."""
         return next((u for u in self.lineage(code) if u.level is level), None)
+
+    def managers(self, code: str) -> tuple[Person, ...]:
+        """The unit's head and the managers above, nearest first; empty without a known head."""
+        line: list[Person] = []
+        unit = self.unit_by_code.get(code)
+        person = self.person_by_id.get((unit.head if unit else None) or "")
+        while person is not None and person not in line:
+            line.append(person)
+            person = self.person_by_id.get(person.manager or "")
+        return tuple(line)

@@ -1,8 +1,9 @@
 """Is this a complaint we already have? Same item again, same complaint, or something new.
 
 The same complaint is the same customer with the same topic while that loop is open, or within the
-policy's window after it closed (which reopens it), or the same complaint number, or a new version
-of the very item that opened a loop. Without a customer nothing is merged by itself.
+policy's window after it closed, or the same complaint number, or a new version of the very item
+that opened a loop. Coming again after it was resolved or closed reopens it. Without a customer
+nothing is merged by itself.
 """
 
 from dataclasses import dataclass
@@ -46,14 +47,20 @@ def relate(
     certain = [("version", by_version), ("complaint number", by_number)]
     for why, known in certain:
         if known is not None and is_open(known):
-            return Relating("join", known.id, why)
+            return meet(known, why)
     for known in by_customer:
         if is_open(known):
-            return Relating("join", known.id, "customer and topic")
+            return meet(known, "customer and topic")
     for why, known in [*certain, *(("customer and topic", k) for k in newest_first(by_customer))]:
         if known is not None and within(known, received_at, window):
             return Relating("reopen", known.id, why)
     return Relating("open")
+
+
+def meet(known: Known, why: str) -> Relating:
+    """Join an open loop; one that a department calls resolved is not, says the customer."""
+    settled = known.state in (LoopState.RESOLVED, LoopState.VERIFYING)
+    return Relating("reopen" if settled else "join", known.id, why)
 
 
 def is_open(known: Known) -> bool:

@@ -46,6 +46,20 @@ class RuleTest:
 
 
 @dataclass(frozen=True)
+class Recurrence:
+    """When the same topic and touchpoint from many customers makes a candidate of a big loop.
+
+    At least `customers` of them within `window_days`, and a rate above that of the `baseline_days`
+    before: a chance below `alpha` that it is no more than usual.
+    """
+
+    customers: int = 5
+    window_days: int = 14
+    baseline_days: int = 56
+    alpha: float = 0.01
+
+
+@dataclass(frozen=True)
 class Rulebook:
     policy: str
     version: str
@@ -61,3 +75,10 @@ class Rulebook:
     """Rejections of one loop after which it goes to arbitration."""
     triage_hours: int = 24
     """An issue in doubt must be read by a person within this many hours of receipt."""
+    clocks: tuple[str, ...] = ()
+    """Clocks of a loop that no rule decided, e.g. one that a person opened at triage."""
+    ladder: str | None = None
+    """Ladder of such a loop."""
+    silence_days: int = 7
+    """Days without an answer after asking the customer, then the loop closes unverified."""
+    recurrence: Recurrence = Recurrence()

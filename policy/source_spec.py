@@ -134,6 +134,9 @@ class SourceSpec:
     language: str | None = None
     deliveries: str = "cumulative"
     """`cumulative`: reading again adds nothing. `increments`: the delivery's hash enters keys."""
+    received: str = "stated"
+    """`stated`: the record's own times say when it was received. `arrival`: it is received when it
+    reaches us, whenever it was said."""
     expected_days_late: int = 0
     """T+N: how late this source normally is."""
     fetch: FetchSpec | None = None

@@ -10,7 +10,8 @@ class ClockSpec:
     """One deadline. Exactly one of the three lengths is set.
 
     `kind`: legal, customer or owner. `starts`: receipt or assignment. `stops`: what ends it
-    (told, first_answer, closed, resolved). `calendar` names a calendar for business time.
+    (told, first_answer, closed, resolved). `calendar` names a calendar for business time. `loop`:
+    small, big or any, the loops it runs for.
     """
 
     id: str
@@ -23,6 +24,7 @@ class ClockSpec:
     calendar_days: int | None = None
     calendar: str | None = None
     warn_before_hours: float | None = None
+    loop: str = "any"
 
 
 @dataclass(frozen=True)

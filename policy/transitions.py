@@ -1,17 +1,13 @@
-"""What an event does to a loop and its tickets: the transition tables and the fold over events.
+"""Which events may happen to a loop, its tickets and clocks: the transition tables.
 
 Both the door for change and the replay use `apply`, so rows can always be rebuilt from events.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Mapping
 
-from models.kinds import EventKind, LoopKind, LoopState, Outcome, Relation, TicketState
-
-Row = dict[str, Any]
-Data = Mapping[str, Any]
+from models.kinds import EventKind, LoopKind, LoopState, Outcome, TicketState
+from policy.effects import EFFECTS, start_clocks
+from policy.story import Happening, Refused, Story
 
 ANY_OPEN = frozenset(LoopState) - {LoopState.CLOSED}
 WORKING = frozenset({LoopState.OPEN, LoopState.TRIAGED, LoopState.PLANNED, LoopState.ACTING})
@@ -29,11 +25,25 @@ LOOP_FROM: Mapping[EventKind, frozenset[LoopState]] = {
     EventKind.LOOP_MERGED: ANY_OPEN,
     EventKind.LOOP_WITHDRAWN: ANY_OPEN,
     EventKind.LOOP_CUSTOMER_IDENTIFIED: frozenset(LoopState),
+    EventKind.LOOP_CUSTOMER_TOLD: ANY_OPEN,
+    EventKind.LOOP_TRIAGED: frozenset({LoopState.CANDIDATE}),
+    EventKind.LOOP_PLANNED: frozenset({LoopState.TRIAGED}),
+    EventKind.LOOP_STARTED: frozenset({LoopState.PLANNED}),
+    EventKind.LOOP_CLOSED: ANY_OPEN,
     EventKind.TICKET_ASSIGNED: WORKING,
     EventKind.TICKET_ACCEPTED: WORKING,
     EventKind.TICKET_REJECTED: WORKING,
     EventKind.TICKET_TRANSFERRED: WORKING,
-    EventKind.TICKET_RESOLVED: WORKING,
+    # A big loop's tickets are resolved by its plan, so after it.
+    EventKind.TICKET_RESOLVED: WORKING - {LoopState.TRIAGED},
+    EventKind.VERIFICATION_ASKED: frozenset({LoopState.RESOLVED}),
+    EventKind.VERIFICATION_ANSWERED: frozenset(
+        {LoopState.RESOLVED, LoopState.VERIFYING, LoopState.CLOSED}
+    ),
+    EventKind.CLOCK_REMINDED: ANY_OPEN,
+    EventKind.CLOCK_BREACHED: ANY_OPEN,
+    EventKind.CLOCK_CLIMBED: ANY_OPEN,
+    EventKind.CLOCK_MOVED: ANY_OPEN,
 }
 """In which states of the loop an event may happen. `loop.opened` starts a loop."""
 
@@ -47,38 +57,32 @@ TICKET_FROM: Mapping[EventKind, frozenset[TicketState]] = {
 }
 
 
-class Refused(ValueError):
-    """The state does not allow this event; the text says why."""
+SETTLED = frozenset({LoopState.RESOLVED, LoopState.VERIFYING})
+CLOSES: Mapping[Outcome, tuple[LoopKind, frozenset[LoopState]]] = {
+    Outcome.VERIFIED: (LoopKind.SMALL, SETTLED),
+    Outcome.UNVERIFIED: (LoopKind.SMALL, SETTLED),
+    Outcome.UNFOUNDED: (LoopKind.SMALL, SETTLED | {LoopState.TRIAGE, LoopState.OPEN}),
+    Outcome.NOT_PROVEN: (LoopKind.BIG, frozenset({LoopState.WATCHING})),
+    Outcome.ABANDONED: (LoopKind.BIG, ANY_OPEN),
+}
+"""Which loops `loop.closed` may end so, and from where. `proven` needs evidence that is not
+measured yet."""
 
-
-@dataclass(slots=True)
-class Story:
-    """A loop as its events so far have made it; `loop` is empty before `loop.opened`."""
-
-    loop: Row = field(default_factory=dict)
-    tickets: dict[str, Row] = field(default_factory=dict)
-    issues: dict[str, str] = field(default_factory=dict)
-    """Issue id -> relation."""
-    links: dict[str, str] = field(default_factory=dict)
-    """Small loop id -> relation, on a big loop."""
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """The part of an event that the state needs."""
-
-    loop: str
-    kind: EventKind
-    data: Data
-    at: datetime
-    policy: str | None = None
-    rule: str | None = None
+CLOCK_EVENTS = frozenset(
+    {
+        EventKind.CLOCK_REMINDED,
+        EventKind.CLOCK_BREACHED,
+        EventKind.CLOCK_CLIMBED,
+        EventKind.CLOCK_MOVED,
+    }
+)
 
 
 def apply(story: Story, event: Happening) -> None:
     """Change `story` as the event says. Raises Refused, leaving `story` as it was."""
     check(story, event)
     EFFECTS[event.kind](story, event)
+    start_clocks(story, event)
     story.loop["version"] = story.loop.get("version", -1) + 1
 
 
@@ -96,6 +100,10 @@ def check(story: Story, event: Happening) -> None:
         raise Refused(f"loop {event.loop} is {state.value}: no {event.kind.value} from there")
     if event.kind in TICKET_FROM:
         check_ticket(story, event)
+    elif event.kind in CLOCK_EVENTS:
+        check_clock(story, event)
+    elif event.kind is EventKind.LOOP_CLOSED:
+        check_outcome(story, event)
 
 
 def check_ticket(story: Story, event: Happening) -> None:
@@ -108,211 +116,42 @@ def check_ticket(story: Story, event: Happening) -> None:
         )
 
 
+def check_clock(story: Story, event: Happening) -> None:
+    """Each moment of a clock at most once, however often and by how many the clocks are watched."""
+    clock = story.clocks.get(event.data["clock"])
+    if clock is None:
+        raise Refused(f"loop {event.loop} has no clock {event.data['clock']}")
+    if clock["stopped_at"] is not None:
+        raise Refused(f"clock {clock['id']} has stopped")
+    taken = {
+        EventKind.CLOCK_REMINDED: clock["reminded_at"] or clock["breached_at"],
+        EventKind.CLOCK_BREACHED: clock["breached_at"],
+        EventKind.CLOCK_CLIMBED: clock["breached_at"] is None
+        or clock["step"] == event.data.get("step"),
+    }
+    if taken.get(event.kind):
+        raise Refused(f"clock {clock['id']}: {event.kind.value} has been or cannot be")
+
+
+def check_outcome(story: Story, event: Happening) -> None:
+    kind, states = CLOSES.get(Outcome(event.data["outcome"]), (None, frozenset()))
+    if story.loop["kind"] != kind or story.loop["state"] not in states:
+        raise Refused(
+            f"a {story.loop['kind']} loop that is {LoopState(story.loop['state']).value}"
+            f" cannot close as {event.data['outcome']!r}"
+        )
+
+
 def follow(story: Story, kind: EventKind) -> EventKind | None:
-    """The event that follows by itself: the last ticket's resolution resolves the loop."""
-    if kind is not EventKind.TICKET_RESOLVED:
-        return None
-    live = [t for t in story.tickets.values() if t["state"] != TicketState.REJECTED]
-    done = all(t["state"] in (TicketState.RESOLVED, TicketState.DONE) for t in live)
-    return EventKind.LOOP_RESOLVED if done else None
-
-
-def opened(story: Story, event: Happening) -> None:
-    data = event.data
-    story.loop = {
-        "id": event.loop,
-        "kind": data["kind"],
-        "state": data["state"],
-        "topic": data["topic"],
-        "touchpoint": data["touchpoint"],
-        "customer_id": data.get("customer"),
-        "complaint_number": data.get("complaint_number"),
-        "policy": event.policy,
-        "received_at": moment(data["received_at"]),
-        "opened_at": event.at,
-        "closed_at": None,
-        "outcome": None,
-        "bounces": 0,
-        "arbitration": False,
-        "likeness": data.get("likeness"),
-        "merged_into": None,
-    }
-    set_route(story, event)
-    story.issues[data["issue"]] = Relation.ORIGIN
-
-
-def set_route(story: Story, event: Happening) -> None:
-    for name in ("priority", "level", "lead", "clocks", "ladder"):
-        story.loop[name] = event.data.get(name)
-    story.loop["rule"] = event.rule
-
-
-def routed(story: Story, event: Happening) -> None:
-    set_route(story, event)
-    for name in ("topic", "touchpoint"):
-        story.loop[name] = event.data.get(name) or story.loop[name]
-    story.loop["policy"] = event.policy
-    story.loop["state"] = LoopState.OPEN
-
-
-def joined(story: Story, event: Happening) -> None:
-    story.issues.setdefault(event.data["issue"], event.data["relation"])
-
-
-def linked(story: Story, event: Happening) -> None:
-    if story.loop["kind"] != LoopKind.BIG:
-        raise Refused(f"loop {event.loop} is small: only a big loop has others linked to it")
-    story.links.setdefault(event.data["small"], event.data["relation"])
-    if issue := event.data.get("issue"):
-        story.issues.setdefault(issue, Relation.SAME_CAUSE)
-
-
-def detached(story: Story, event: Happening) -> None:
-    """The issue was another complaint after all; the one that opened the loop stays."""
-    issue = event.data["issue"]
-    if story.issues.get(issue) not in (Relation.SAME_COMPLAINT, Relation.SAME_CAUSE):
-        raise Refused(f"issue {issue} has not joined loop {event.loop}")
-    del story.issues[issue]
-
-
-def unlinked(story: Story, event: Happening) -> None:
-    """The small loop had another cause after all."""
-    if story.links.pop(event.data["small"], None) is None:
-        raise Refused(f"loop {event.data['small']} is not linked to {event.loop}")
-
-
-def resolved(story: Story, event: Happening) -> None:  # noqa: ARG001
-    story.loop["state"] = LoopState.RESOLVED
-
-
-def reopened(story: Story, event: Happening) -> None:
-    small = story.loop["kind"] == LoopKind.SMALL
-    story.loop |= {
-        "state": LoopState.OPEN if small else LoopState.ACTING,
-        "closed_at": None,
-        "outcome": None,
-        "merged_into": None,
-    }
-    if issue := event.data.get("issue"):
-        story.issues.setdefault(issue, event.data["relation"])
-    for ticket in story.tickets.values():
-        if ticket["state"] in (TicketState.RESOLVED, TicketState.DONE):
-            ticket |= {
-                "state": TicketState.ASSIGNED,
-                "assigned_at": event.at,
-                "accepted_at": None,
-                "resolved_at": None,
-                "cause": None,
-            }
-
-
-def disputed(story: Story, event: Happening) -> None:  # noqa: ARG001
-    story.loop["arbitration"] = True
-
-
-def arbitrated(story: Story, event: Happening) -> None:  # noqa: ARG001
-    story.loop["arbitration"] = False
-
-
-def close(story: Story, at: datetime, outcome: Outcome) -> None:
-    story.loop |= {"state": LoopState.CLOSED, "closed_at": at, "outcome": outcome}
-    for ticket in story.tickets.values():
-        if ticket["state"] != TicketState.REJECTED:
-            ticket["state"] = TicketState.DONE
-
-
-def merged(story: Story, event: Happening) -> None:
-    close(story, event.at, Outcome.MERGED)
-    story.loop["merged_into"] = event.data["into"]
-
-
-def withdrawn(story: Story, event: Happening) -> None:
-    close(story, event.at, Outcome.WITHDRAWN)
-
-
-def customer_identified(story: Story, event: Happening) -> None:
-    story.loop["customer_id"] = event.data["customer"]
-
-
-def assigned(story: Story, event: Happening) -> None:
-    ticket = event.data["ticket"]
-    if ticket in story.tickets:
-        raise Refused(f"ticket {ticket} exists already")
-    if event.data["role"] == "lead":
-        story.loop["lead"] = event.data["unit"]
-    story.tickets[ticket] = {
-        "id": ticket,
-        "loop_id": event.loop,
-        "unit": event.data["unit"],
-        "role": event.data["role"],
-        "state": TicketState.ASSIGNED,
-        "assigned_at": event.at,
-        "accepted_at": None,
-        "resolved_at": None,
-        "cause": None,
-        "suggested": None,
-    }
-
-
-def accepted(story: Story, event: Happening) -> None:
-    story.tickets[event.data["ticket"]] |= {
-        "state": TicketState.ACCEPTED,
-        "accepted_at": event.at,
-    }
-
-
-def rejected(story: Story, event: Happening) -> None:
-    story.tickets[event.data["ticket"]] |= {
-        "state": TicketState.REJECTED,
-        "suggested": event.data["suggested"],
-    }
-    story.loop["bounces"] += 1
-
-
-def transferred(story: Story, event: Happening) -> None:
-    """Another unit goes on with the same ticket; no bounce, and no clock of the customer's
-    begins again."""
-    ticket = story.tickets[event.data["ticket"]]
-    ticket |= {
-        "unit": event.data["unit"],
-        "state": TicketState.ASSIGNED,
-        "assigned_at": event.at,
-        "accepted_at": None,
-    }
-    if ticket["role"] == "lead":
-        story.loop["lead"] = event.data["unit"]
-
-
-def ticket_resolved(story: Story, event: Happening) -> None:
-    story.tickets[event.data["ticket"]] |= {
-        "state": TicketState.RESOLVED,
-        "resolved_at": event.at,
-        "cause": event.data["cause"],
-    }
-
-
-EFFECTS: Mapping[EventKind, Callable[[Story, Happening], None]] = {
-    EventKind.LOOP_OPENED: opened,
-    EventKind.LOOP_JOINED: joined,
-    EventKind.LOOP_DETACHED: detached,
-    EventKind.LOOP_LINKED: linked,
-    EventKind.LOOP_UNLINKED: unlinked,
-    EventKind.LOOP_ROUTED: routed,
-    EventKind.LOOP_RESOLVED: resolved,
-    EventKind.LOOP_REOPENED: reopened,
-    EventKind.LOOP_DISPUTED: disputed,
-    EventKind.LOOP_ARBITRATED: arbitrated,
-    EventKind.LOOP_MERGED: merged,
-    EventKind.LOOP_WITHDRAWN: withdrawn,
-    EventKind.LOOP_CUSTOMER_IDENTIFIED: customer_identified,
-    EventKind.TICKET_ASSIGNED: assigned,
-    EventKind.TICKET_ACCEPTED: accepted,
-    EventKind.TICKET_REJECTED: rejected,
-    EventKind.TICKET_TRANSFERRED: transferred,
-    EventKind.TICKET_RESOLVED: ticket_resolved,
-}
-
-
-def moment(text: str) -> datetime:
-    """The UTC time of an event's `…_at` string."""
-    return datetime.fromisoformat(text).astimezone(UTC)
+    """The event that follows by itself: the last ticket's resolution resolves the loop, unless it
+    is disputed who has more to do, and a planned big loop starts with the first ticket that is
+    accepted."""
+    tickets = [t for t in story.tickets.values() if t["state"] != TicketState.REJECTED]
+    if kind is EventKind.TICKET_RESOLVED:
+        done = all(t["state"] in (TicketState.RESOLVED, TicketState.DONE) for t in tickets)
+        return EventKind.LOOP_RESOLVED if done and not story.loop["arbitration"] else None
+    if kind in (EventKind.TICKET_ACCEPTED, EventKind.LOOP_PLANNED):
+        begun = any(t["state"] == TicketState.ACCEPTED for t in tickets)
+        planned = story.loop["state"] == LoopState.PLANNED
+        return EventKind.LOOP_STARTED if begun and planned else None
+    return None

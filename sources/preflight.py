@@ -191,24 +191,33 @@ def _utf8_characters(head: bytes) -> int:
 
 
 def _check_json(spec: SourceSpec, path: Path, sample: list[str]) -> None:
-    """Fields of JSON are optional one by one; a mapped text or id that no record has is a slip."""
+    """Fields of JSON are optional one by one; a mapped text or id that no record has is a slip.
+
+    Of several texts a handful of records may lack one by chance, but not all.
+    """
     objects = [found for text in sample if isinstance(found := _loaded(text), dict)]
     if sample and not objects:
         raise SourceError(
             f"none of the first {len(sample)} records of {path} is a JSON object",
             "set format.kind to what the file is (delimited, lines), or format.items",
         )
-    wanted = [*spec.map.text, *filter(None, [spec.map.id])]
-    wanted += [spec.map.turns.items] if spec.map.turns else []
-    for field in wanted:
-        get, first = path_getter(field), field.split(".")[0]
-        if objects and all(get(found) is None and first not in found for found in objects):
-            names = sorted({name for found in objects for name in found})
-            raise SourceError(
-                f"the map names the field {field!r}, which none of the first {len(objects)}"
-                f" records of {path} has",
-                f"fields found: {', '.join(names) or 'none'}",
-            )
+    texts = [field for field in spec.map.text if not _any_has(objects, field)]
+    if len(objects) < SAMPLE and len(texts) < len(spec.map.text):
+        texts = []
+    turns = [spec.map.turns.items] if spec.map.turns else []
+    others = [field for field in (spec.map.id, *turns) if field and not _any_has(objects, field)]
+    for field in (*texts, *others):
+        names = sorted({name for found in objects for name in found})
+        raise SourceError(
+            f"the map names the field {field!r}, which none of the first {len(objects)}"
+            f" records of {path} has",
+            f"fields found: {', '.join(names) or 'none'}",
+        )
+
+
+def _any_has(records: list[dict[str, Any]], field: str) -> bool:
+    get, first = path_getter(field), field.split(".")[0]
+    return any(get(record) is not None or first in record for record in records)
 
 
 def _loaded(text: str) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from loopwright.db import bulk_insert
 from loopwright.errors import ConflictError, TransitionRefused
@@ -18,30 +18,45 @@ from loopwright.history.append import append
 from loopwright.history.envelope import SYSTEM, Actor, Event, Scalar, seal
 from loopwright.ids import uuid7s
 from models.base import table
-from models.kinds import EventKind, MessageState
+from models.clock import Clock
+from models.kinds import Channel, EventKind, MessageState
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
-from policy.transitions import Happening, Refused, Story, apply, follow
+from models.verification import Verification
+from policy.story import Happening, Refused, Row, Story
+from policy.transitions import apply, follow
 
 LOOPS = table(Loop)
-TICKETS = table(Ticket)
 MESSAGES = table(Message)
 LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
+
+PARTS: Mapping[str, Table] = {
+    "tickets": table(Ticket),
+    "clocks": table(Clock),
+    "verifications": table(Verification),
+}
+"""A story's rows that belong to its loop, by their name in `Story`."""
 
 FIXED = {"id", "loop_id", "role", "opened_at", "received_at", "kind"}
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to queue. `key` says what it is about and is never used twice."""
+    """A message to queue. `key` says what it is about and is never used twice.
+
+    `due_at`: not before then; None: at once.
+    """
 
     key: str
     template: str
     unit: str
     ticket: str | None = None
     values: Mapping[str, Scalar] = field(default_factory=dict)
+    person: str | None = None
+    channel: Channel = Channel.MAIN
+    due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,8 @@ class Ledger:
     now: datetime
     stories: dict[str, Story]
     existing: dict[str, int]
-    old_tickets: set[str]
+    old_parts: dict[str, dict[str, Row]]
+    """Part -> id -> the row as it was loaded."""
     old_issues: dict[str, set[str]] = field(default_factory=dict)
     old_links: dict[str, set[str]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
@@ -96,20 +112,39 @@ def change(
 def load(tx: Connection, changes: Iterable[Change], now: datetime) -> Ledger:
     wanted = sorted({c.loop for c in changes if c.kind is not EventKind.LOOP_OPENED})
     stories = {loop: Story() for loop in {c.loop for c in changes}}
-    for row in locked(tx, LOOPS, LOOPS.c.id, wanted):
+    for row in locked(tx, wanted):
         stories[row["id"]].loop = row
-    tickets = locked(tx, TICKETS, TICKETS.c.loop_id, wanted)
-    for row in tickets:
-        stories[row["loop_id"]].tickets[row["id"]] = row
+    old_parts = {name: load_part(tx, name, wanted, stories) for name in PARTS}
     load_relations(tx, changes, wanted, stories)
     return Ledger(
         now,
         stories,
         existing={loop: s.loop["version"] for loop, s in stories.items() if s.loop},
-        old_tickets={t["id"] for t in tickets},
+        old_parts=old_parts,
         old_issues={loop: set(s.issues) for loop, s in stories.items()},
         old_links={loop: set(s.links) for loop, s in stories.items()},
     )
+
+
+def locked(tx: Connection, loops: Sequence[str]) -> list[Row]:
+    """The loops' rows; what belongs to a loop is safe under its lock."""
+    if not loops:
+        return []
+    query = select(LOOPS).where(LOOPS.c.id.in_(loops)).order_by(LOOPS.c.id).with_for_update()
+    return [dict(row) for row in tx.execute(query).mappings()]
+
+
+def load_part(
+    tx: Connection, name: str, loops: Sequence[str], stories: dict[str, Story]
+) -> dict[str, Row]:
+    """Put a part's rows into the stories; returns them as they were."""
+    kept, old = PARTS[name], {}
+    if loops:
+        query = select(kept).where(kept.c.loop_id.in_(loops)).order_by(kept.c.id)
+        for row in tx.execute(query).mappings():
+            getattr(stories[row["loop_id"]], name)[row["id"]] = dict(row)
+            old[row["id"]] = dict(row)
+    return old
 
 
 def load_relations(
@@ -126,13 +161,6 @@ def load_relations(
         both = LOOP_LINKS.c.big_id.in_(wanted) & LOOP_LINKS.c.small_id.in_(smalls)
         for row in tx.execute(select(LOOP_LINKS).where(both)):
             stories[row.big_id].links[row.small_id] = row.relation
-
-
-def locked(tx: Connection, table: Any, column: Any, ids: Sequence[str]) -> list[dict[str, Any]]:
-    if not ids:
-        return []
-    query = select(table).where(column.in_(ids)).order_by(table.c.id).with_for_update()
-    return [dict(row) for row in tx.execute(query).mappings()]
 
 
 def fold(ledger: Ledger, one: Change, ids: Any) -> None:
@@ -174,18 +202,20 @@ def event_of(one: Change, event_id: str, seq: int, now: datetime) -> Event:
 
 
 def message_row(message: NewMessage, loop: str | None, now: datetime) -> dict[str, Any]:
-    """An outbox row, due at once; its id is given when it is inserted."""
+    """An outbox row; its id is given when it is inserted."""
     return {
         "key": message.key,
         "template": message.template,
         "unit": message.unit,
+        "person": message.person,
+        "channel": message.channel,
         "loop_id": loop,
         "ticket_id": message.ticket,
         "values": dict(message.values),
         "state": MessageState.QUEUED,
         "attempts": 0,
         "spent": 0,
-        "due_at": now,
+        "due_at": message.due_at or now,
         "created_at": now,
     }
 
@@ -203,20 +233,23 @@ def swap_rows(tx: Connection, ledger: Ledger) -> None:
     statement = update(LOOPS).where(matching).values({n: bindparam(n) for n in names})
     if tx.execute(statement, rows).rowcount not in (len(rows), -1):
         raise ConflictError("a loop was changed by somebody else", "try again")
-    swap_tickets(tx, ledger)
+    for name in PARTS:
+        swap_part(tx, ledger, name)
     drop_relations(tx, ledger)
 
 
-def swap_tickets(tx: Connection, ledger: Ledger) -> None:
-    names = [c.key for c in TICKETS.c if c.key not in FIXED]
+def swap_part(tx: Connection, ledger: Ledger, part: str) -> None:
+    """Write back the rows of a part that the events changed."""
+    kept, old = PARTS[part], ledger.old_parts[part]
+    names = [c.key for c in kept.c if c.key not in FIXED]
     rows = [
-        {"b_id": t["id"]} | {n: t[n] for n in names}
+        {"b_id": row["id"]} | {n: row[n] for n in names}
         for story in ledger.stories.values()
-        for t in story.tickets.values()
-        if t["id"] in ledger.old_tickets
+        for row in getattr(story, part).values()
+        if row["id"] in old and row != old[row["id"]]
     ]
     if rows:
-        statement = update(TICKETS).where(TICKETS.c.id == bindparam("b_id"))
+        statement = update(kept).where(kept.c.id == bindparam("b_id"))
         tx.execute(statement.values({n: bindparam(n) for n in names}), rows)
 
 
@@ -252,11 +285,9 @@ def drop_relations(tx: Connection, ledger: Ledger) -> None:
 def insert_rows(tx: Connection, ledger: Ledger) -> None:
     stories = ledger.stories.values()
     bulk_insert(tx, LOOPS, [s.loop for s in stories if s.loop["id"] not in ledger.existing])
-    bulk_insert(
-        tx,
-        TICKETS,
-        [t for s in stories for t in s.tickets.values() if t["id"] not in ledger.old_tickets],
-    )
+    for part, kept in PARTS.items():
+        old, rows = ledger.old_parts[part], (getattr(s, part).values() for s in stories)
+        bulk_insert(tx, kept, [row for of in rows for row in of if row["id"] not in old])
     bulk_insert(tx, LOOP_ISSUES, new_issues(ledger))
     bulk_insert(tx, LOOP_LINKS, new_links(ledger))
     queue(tx, ledger.messages)

@@ -16,12 +16,13 @@ from loopwright.ids import uuid7
 from models.base import table
 from models.feedback import Feedback
 from models.issue import Correction, Issue, Proposal
-from models.kinds import EventKind, IssueKind, IssueState, LoopState, Relation
+from models.kinds import EventKind, IssueKind, IssueState, LoopKind, LoopState, Relation
 from models.loop import Loop, LoopIssue
 from policy.classify import Evidence, Reading
 from tasks.change import Change, change
-from tasks.hand_off import match_id, require_unit
-from tasks.open_loops import Found, Opening, assign_ticket, open_loops
+from tasks.clocks import names_of
+from tasks.find import match_id, require_unit
+from tasks.open_loops import Found, Opening, assign_ticket, clocks_anew, open_loops
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -144,10 +145,15 @@ def decide_loop(ws: Workspace, loop_id: str, unit: str, actor: Actor, now: datet
         else Change(row.id, EventKind.LOOP_ARBITRATED, {"unit": unit}, actor, row.version)
     )
     stamped = replace(first, policy=ws.policy_version, rule="person", run=ws.run)
+    names, kind = names_of(row.clocks), LoopKind(row.kind)
+    clocks = ws.clocks.at_assignment(names, kind, unit, row.ladder, now)
+    ticket = replace(
+        assign_ticket(row.id, unit, "lead", clocks, now), policy=ws.policy_version, run=ws.run
+    )
 
     def attempt() -> None:
         with ws.db.begin() as tx:
-            change(tx, [stamped, assign_ticket(row.id, unit, "lead", now)], now)
+            change(tx, [stamped, ticket], now)
 
     retry_conflicts(attempt)
     return str(row.id)
@@ -186,8 +192,8 @@ def unmerge(ws: Workspace, loop_id: str, actor: Actor, now: datetime) -> str:
     """
     with ws.db.begin() as tx:
         loop = match_id(tx, LOOPS, loop_id, "loop")
-        into = tx.execute(select(LOOPS.c.merged_into).where(LOOPS.c.id == loop)).scalar()
-        if into is None:
+        row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
+        if (into := row.merged_into) is None:
             raise ConflictError(f"loop {loop} is not merged", "only a merge can be undone")
         own = set(issues_of(tx, loop))
         back = [
@@ -195,7 +201,8 @@ def unmerge(ws: Workspace, loop_id: str, actor: Actor, now: datetime) -> str:
             for issue in issues_of(tx, into)
             if issue in own
         ]
-        again = Change(loop, EventKind.LOOP_REOPENED, {"why": "merge undone"}, actor)
+        data = {"why": "merge undone"} | (clocks_anew(ws, row, now) if row.lead else {})
+        again = Change(loop, EventKind.LOOP_REOPENED, data, actor)
         stamped = [replace(c, policy=ws.policy_version, run=ws.run) for c in (*back, again)]
         try:
             change(tx, stamped, now)

@@ -1,8 +1,11 @@
 """Messages out of the outbox: claim what is due, render, send, record.
 
-Never lost, at most one recognisable duplicate per crash: the claim is committed with its attempt
-before anything is sent, the outcome after; a message whose worker died becomes due again at the
-end of its lease and carries the same Message-ID.
+Never lost, at most one recognisable duplicate per crash and way: the claim is committed with its
+attempt before anything is sent, the outcome after; a message whose worker died becomes due again at
+the end of its lease and carries the same Message-ID.
+
+A message takes one way out: the installation's own, or WeCom. What a department gets both ways is
+two rows, so each has its own attempts and its own fate.
 """
 
 import asyncio
@@ -28,9 +31,10 @@ from loopwright.log import log
 from loopwright.settings import Settings
 from models.base import table
 from models.issue import Issue
-from models.kinds import EventKind, IssueState, MessageState
+from models.kinds import Channel, EventKind, IssueState, MessageState
 from models.message import Delivery, Message
-from notifications.registry import TRANSPORTS
+from notifications.context import TO_CUSTOMERS
+from notifications.registry import TRANSPORTS, WECOM
 from notifications.retry import ATTEMPTS, backoff
 from notifications.templates import RenderError, render
 from notifications.transport import (
@@ -45,8 +49,12 @@ from notifications.transport import (
     message_id,
     thread_id,
 )
+from notifications.wecom_text import robot_key
 from policy.message_templates import MessageTemplate
+from tasks.address import Recipient, recipient_of, way_out
+from tasks.change import NewMessage, message_row
 from tasks.message_context import contexts
+from tasks.reach import addresses, languages
 from tasks.workspace import Workspace, identity_secret
 
 ISSUES = table(Issue)
@@ -54,8 +62,11 @@ MESSAGES = table(Message)
 DELIVERIES = table(Delivery)
 
 LEASED_MESSAGES = 200
-# Longer than the slowest lease: 200 messages, 8 at once, 30 s time-out each.
+# A worker stops at half of it, and no handful takes long: 30 s until a relay is given up.
 LEASE = timedelta(minutes=15)
+PATIENCE = 3
+"""After so many handfuls without an answer, one after the other, a way out is left alone."""
+PAUSE = timedelta(minutes=5)
 
 
 @dataclass
@@ -81,7 +92,18 @@ class Attempt:
     error: str | None = None
     permanent: bool = False
     unknown: bool = False
+    silent: bool = False
     retry_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message with what is decided about it before it is written."""
+
+    message: Any
+    recipient: Recipient | str
+    language: str
+    again: bool
 
 
 Parcel = list[tuple[Any, Outgoing | str]]
@@ -91,28 +113,56 @@ Parcel = list[tuple[Any, Outgoing | str]]
 async def deliver_lease(
     ws: Workspace, now: datetime, limit: int = LEASED_MESSAGES
 ) -> DeliveryCounts | None:
-    """Claim and send up to `limit` due messages; None when nothing is due.
+    """Claim and send up to `limit` due messages and their twins; None when nothing is due.
 
-    Each handful is recorded before the next is sent: what a crash can send twice is that handful,
-    by default one message. When half the lease is over the rest is left to become due again.
+    The ways out work side by side: one that hangs, fails or cannot be used does not stop the other;
+    what it raised is raised when both are done.
     """
-    token, started = uuid7(), monotonic()
+    token, total = uuid7(), DeliveryCounts()
     claimed = claim(ws, token, now, limit)
     if not claimed:
         return None
-    outgoing = compose(ws, claimed)
-    transport = open_transport(ws.settings)
-    parcels = iter(pack(transport, list(zip(claimed, outgoing, strict=True))))
-    total = DeliveryCounts()
+    ways: dict[str, Parcel] = {}
+    for message, outgoing in zip(claimed, compose(ws, claimed, now), strict=True):
+        ways.setdefault(way_out(ws, message.channel), []).append((message, outgoing))
+    results = await asyncio.gather(
+        *(deliver_by(ws, kind, token, pairs, now) for kind, pairs in ways.items()),
+        return_exceptions=True,
+    )
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        total += result
+    return total
+
+
+async def deliver_by(
+    ws: Workspace, kind: str, token: str, pairs: Parcel, now: datetime
+) -> DeliveryCounts:
+    """Send by one way, each handful recorded before the next.
+
+    What a crash can send twice is that handful, by default one message. When half the lease is over
+    or nobody answers any more, the rest waits a little, untried.
+    """
+    transport, started = open_transport(ws.settings, kind), monotonic()
+    parcels = iter(pack(transport, pairs))
+    total, silence = DeliveryCounts(), 0
     try:
         while handful := list(islice(parcels, handful_size(ws, transport))):
-            sent = await asyncio.gather(*(send(transport, parcel) for parcel in handful))
-            total += record(ws, token, list(chain(*sent)), transport.kind, now)
-            if monotonic() - started > LEASE.total_seconds() / 2:
+            sent = list(chain(*await asyncio.gather(*(send(transport, p) for p in handful))))
+            total += record(ws, token, sent, kind, now)
+            silence = silence + 1 if all(attempt.silent for attempt in sent) else 0
+            if silence == PATIENCE or monotonic() - started > LEASE.total_seconds() / 2:
                 break
+        if rest := [put_off(message) for message, _ in chain(*parcels)]:
+            total += record(ws, token, rest, kind, now)
     finally:
         await transport.close()
     return total
+
+
+def put_off(message: Any) -> Attempt:
+    return Attempt(message, error="the way out is slow or silent", retry_after=PAUSE)
 
 
 def handful_size(ws: Workspace, transport: Transport) -> int:
@@ -120,9 +170,9 @@ def handful_size(ws: Workspace, transport: Transport) -> int:
     return LEASED_MESSAGES if transport.repeats_safely else ws.settings.messages.concurrency
 
 
-def open_transport(settings: Settings) -> Transport:
-    """The configured way out. Raises EnvironmentFault for an unknown one."""
-    kind, smtp, wecom = settings.messages.transport, settings.smtp, settings.wecom
+def open_transport(settings: Settings, kind: str) -> Transport:
+    """A way out as it is configured. Raises EnvironmentFault for an unknown one."""
+    smtp, wecom = settings.smtp, settings.wecom
     if kind not in TRANSPORTS:
         raise EnvironmentFault(
             f"messages.transport is {kind!r}", f"use one of: {', '.join(sorted(TRANSPORTS))}"
@@ -153,11 +203,15 @@ def open_transport(settings: Settings) -> Transport:
 
 
 def claim(ws: Workspace, token: str, now: datetime, limit: int) -> Sequence[Any]:
-    """Lease due messages by moving their due time to the lease's end; one attempt is counted."""
+    """Lease due messages by moving their due time to the lease's end; one attempt is counted.
+
+    What goes beside them by WeCom is queued and leased with them.
+    """
     with ws.db.begin() as tx:
-        ids = tx.execute(due(now, limit)).scalars().all()
+        ids = list(tx.execute(due(now, limit)).scalars())
         if not ids:
             return []
+        ids += queue_beside(tx, ws, ids, now)
         tx.execute(
             update(MESSAGES)
             .where(MESSAGES.c.id.in_(ids))
@@ -174,12 +228,43 @@ def claim(ws: Workspace, token: str, now: datetime, limit: int) -> Sequence[Any]
                     "attempt": m.attempts,
                     "outcome": "sending",
                     "started_at": now,
-                    "transport": ws.settings.messages.transport,
+                    "transport": way_out(ws, m.channel),
                 }
                 for m in messages
             ],
         )
     return messages
+
+
+def queue_beside(tx: Connection, ws: Workspace, ids: Sequence[str], now: datetime) -> list[str]:
+    """Queue WeCom's twin of each message that a unit with a robot of its own gets for the first
+    time; the twins' ids. What is for one person, or a customer, is for no group."""
+    units = units_beside(ws)
+    if not units:
+        return []
+    query = select(MESSAGES).where(
+        MESSAGES.c.id.in_(ids),
+        MESSAGES.c.attempts == 0,
+        MESSAGES.c.channel == Channel.MAIN,
+        MESSAGES.c.person.is_(None),
+        MESSAGES.c.unit.in_(units),
+    )
+    return insert_once(tx, [twin(message, now) for message in tx.execute(query)])
+
+
+def units_beside(ws: Workspace) -> list[str]:
+    """Codes of the units that get by WeCom what they get by mail or file."""
+    keys = {robot_key(name) for name in ws.settings.wecom.robots}
+    anyway = ws.settings.messages.transport == WECOM
+    if anyway or not keys or not ws.settings.wecom.beside:
+        return []
+    units = ws.published.documents.organisation.units
+    return [u.code for u in units if u.contact.wecom and robot_key(u.contact.wecom) in keys]
+
+
+def twin(message: Any, now: datetime) -> dict[str, Any]:
+    changed = {"id": uuid7(), "key": f"{message.key}:wecom", "channel": Channel.WECOM}
+    return dict(message._mapping) | changed | {"due_at": now}
 
 
 def due(now: datetime, limit: int) -> Any:
@@ -193,16 +278,42 @@ def due(now: datetime, limit: int) -> Any:
     )
 
 
-def compose(ws: Workspace, messages: Sequence[Any]) -> list[Outgoing | str]:
+def compose(ws: Workspace, messages: Sequence[Any], now: datetime) -> list[Outgoing | str]:
     """Each message as it will be sent, or the reason why it cannot be."""
-    templates = {t.id: t for t in ws.published.documents.templates}
     with ws.db.read() as tx:
-        about = contexts(tx, ws, messages, ws.settings.language)
-        doubtful = maybe_sent(tx, messages)
+        letters = address(tx, ws, messages, now)
+        about = contexts_of(tx, ws, letters)
+    return [outgoing(ws, letter, about[letter.message.id]) for letter in letters]
+
+
+def address(tx: Connection, ws: Workspace, messages: Sequence[Any], now: datetime) -> list[Letter]:
+    """Each message's recipient and language: a customer's own, otherwise the installation's."""
+    to_customers = {m.id: m.loop_id for m in messages if m.channel == Channel.CUSTOMER}
+    loops = sorted(set(to_customers.values()))
+    mailboxes = addresses(tx, ws, loops, now) if loops else {}
+    spoken = languages(tx, loops) if loops else {}
+    doubtful = maybe_sent(tx, messages)
     return [
-        outgoing(ws, message, templates.get(message.template), context, message.id in doubtful)
-        for message, context in zip(messages, about, strict=True)
+        Letter(
+            message,
+            recipient_of(ws, message, mailboxes),
+            spoken.get(to_customers.get(message.id, ""), ws.settings.language),
+            message.id in doubtful,
+        )
+        for message in messages
     ]
+
+
+def contexts_of(
+    tx: Connection, ws: Workspace, letters: Sequence[Letter]
+) -> dict[str, dict[str, Any]]:
+    """Message id -> what it may say, in its language."""
+    about: dict[str, dict[str, Any]] = {}
+    for language in {letter.language for letter in letters}:
+        mine = [letter.message for letter in letters if letter.language == language]
+        found = contexts(tx, ws, mine, language)
+        about |= {message.id: context for message, context in zip(mine, found, strict=True)}
+    return about
 
 
 def maybe_sent(tx: Connection, messages: Sequence[Any]) -> set[str]:
@@ -217,48 +328,38 @@ def maybe_sent(tx: Connection, messages: Sequence[Any]) -> set[str]:
     return set(tx.execute(query.where(MESSAGES.c.id.in_(retried))).scalars())
 
 
-def outgoing(
-    ws: Workspace,
-    message: Any,
-    template: MessageTemplate | None,
-    context: dict[str, Any],
-    again: bool = False,
-) -> Outgoing | str:
-    address = address_of(ws, message.unit)
-    if address is None:
-        return f"unit {message.unit} has no address"
+def outgoing(ws: Workspace, letter: Letter, context: dict[str, Any]) -> Outgoing | str:
+    message, to = letter.message, letter.recipient
+    if isinstance(to, str):
+        return to
+    template = templates(ws).get(message.template)
     if template is None:
         return f"no template {message.template} is published"
+    if (message.channel == Channel.CUSTOMER) != (template.id in TO_CUSTOMERS):
+        return f"template {template.id} is written for other readers"
     try:
-        rendered = render(template, ws.settings.language, context)
+        rendered = render(template, letter.language, context)
     except RenderError as error:
         return str(error)
     secret, domain = identity_secret(ws.settings), ws.published.documents.organisation.mail_domain
     return Outgoing(
         message_id=message_id(message.key, secret, domain),
-        to=address,
-        unit=message.unit,
+        to=to.address,
+        unit=to.folder,
         subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
         at=message.created_at,
+        headers={"Reply-To": to.reply_to} if to.reply_to else {},
         thread_id=thread_id(message.loop_id, secret, domain) if message.loop_id else None,
         number=message.ticket_id or message.loop_id or "",
-        again=again,
+        mentions=to.mentions,
+        again=letter.again,
     )
 
 
-def address_of(ws: Workspace, code: str) -> str | None:
-    """A unit's own mailbox, its head's, or the nearest parent's; its robot where robots speak."""
-    organisation = ws.published.documents.organisation
-    if ws.settings.messages.transport == "wecom_robot":
-        robots = (unit.contact.wecom for unit in organisation.lineage(code))
-        return next(filter(None, robots), None)
-    for unit in organisation.lineage(code):
-        head = organisation.person_by_id.get(unit.head or "")
-        if address := unit.contact.email or (head.contact.email if head else None):
-            return address
-    return None
+def templates(ws: Workspace) -> dict[str, MessageTemplate]:
+    return {t.id: t for t in ws.published.documents.templates}
 
 
 def pack(transport: Transport, pairs: Parcel) -> list[Parcel]:
@@ -289,7 +390,13 @@ def attempted(message: Any, outcome: Receipt | TransportError) -> Attempt:
     if isinstance(outcome, Receipt):
         return Attempt(message, outcome.reference)
     return Attempt(
-        message, None, outcome.reason, outcome.permanent, outcome.unknown, outcome.retry_after
+        message,
+        None,
+        outcome.reason,
+        outcome.permanent,
+        outcome.unknown,
+        outcome.silent,
+        outcome.retry_after,
     )
 
 
@@ -439,30 +546,18 @@ def remind_triage(ws: Workspace, now: datetime) -> bool:
         if not waiting:
             return False
         day = now.astimezone(ZoneInfo(organisation.zone)).date()
-        return insert_once(
-            tx,
-            {
-                "id": uuid7(),
-                "key": f"triage_waiting:{day}",
-                "template": "triage_waiting",
-                "unit": organisation.operations,
-                "loop_id": None,
-                "ticket_id": None,
-                "values": {},
-                "state": MessageState.QUEUED,
-                "attempts": 0,
-                "spent": 0,
-                "due_at": now,
-                "created_at": now,
-            },
-        )
+        reminder = NewMessage(f"triage_waiting:{day}", "triage_waiting", organisation.operations)
+        return bool(insert_once(tx, [{"id": uuid7()} | message_row(reminder, None, now)]))
 
 
-def insert_once(tx: Connection, row: dict[str, Any]) -> bool:
-    """Queue a message unless one with its key exists; whether it was queued."""
+def insert_once(tx: Connection, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Queue messages unless there are some with their keys; the ids of those queued."""
+    if not rows:
+        return []
     dialect_insert = sqlite_insert if tx.dialect.name == "sqlite" else postgres_insert
-    statement = dialect_insert(MESSAGES).values(row).on_conflict_do_nothing(index_elements=["key"])
-    return tx.execute(statement.returning(MESSAGES.c.id)).first() is not None
+    statement = dialect_insert(MESSAGES).values(list(rows))
+    fresh = statement.on_conflict_do_nothing(index_elements=["key"])
+    return list(tx.execute(fresh.returning(MESSAGES.c.id)).scalars())
 
 
 def requeue(ws: Workspace, message: str | None, now: datetime) -> int:
@@ -493,7 +588,7 @@ async def send_test(ws: Workspace, to: str, now: datetime) -> str:
         number="test",
         unit="test",
     )
-    transport = open_transport(ws.settings)
+    transport = open_transport(ws.settings, ws.settings.messages.transport)
     try:
         return (await transport.send(outgoing)).reference
     except TransportError as error:

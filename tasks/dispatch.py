@@ -1,8 +1,9 @@
 """The resident dispatcher: does at once what the schedules would do within minutes.
 
-Each second it asks three cheap questions: did a folder of the inbox change, is feedback waiting,
-is a message due? Then it calls the same sweeps under the same leases, so any number of dispatchers
-and scheduled runs may work side by side. It is never the guarantee, the schedules are.
+Each second it asks cheap questions: did a folder of the inbox change, is feedback waiting, is a
+clock, a question to a customer or a message due? Then it calls the same sweeps under the same
+leases, so any number of dispatchers and scheduled runs may work side by side. It is never the
+guarantee, the schedules are.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from models.message import Message
 from tasks.pull import new_files, reads_files, sources_to_pull
 from tasks.sweeps import SWEEPS, Clock
 from tasks.triage import MAX_ATTEMPTS
+from tasks.verify import due as verification_is_due
+from tasks.watch_clocks import due as clock_is_due
 from tasks.workspace import Workspace
 
 BATCHES = table(Batch)
@@ -53,6 +56,8 @@ def message_is_due(now: datetime) -> Select[Any]:
 
 DUE: Mapping[str, Callable[[datetime], Select[Any]]] = {
     "triage_feedback": feedback_waits,
+    "watch_clocks": clock_is_due,
+    "verify_resolutions": verification_is_due,
     "deliver_messages": message_is_due,
 }
 """Flow -> a query that finds a row when its sweep has something to do; in the order of work."""
@@ -65,12 +70,14 @@ class Inbox:
     """Files dropped below `folder`, noticed when they have come to rest.
 
     Only folders' times are looked at until one changes. A file that is replaced in place changes
-    none: the scheduled sweep finds it.
+    none: the scheduled sweep finds it. `failed`: sources that could not be read, perhaps because
+    another process reads them, and are tried again.
     """
 
     folder: Path
     times: dict[Path, int] = field(default_factory=dict)
     moving: dict[str, tuple[int, Signature]] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
 
     def changed(self) -> bool:
         """Whether files came, went or were renamed since the last look."""
@@ -157,24 +164,30 @@ async def dispatch(
 
 
 async def look(ws: Workspace, clock: Clock, inbox: Inbox, rest: Rest) -> None:
-    """One look: read files that came, then whatever is due."""
-    for source in inbox.rested(ws):
-        await sweep(ws, clock, rest, "ingest_feedback", source=source)
+    """One look: read files that came or could not be read before, then whatever is due."""
+    again = [source for source in inbox.failed if rest.is_over(f"ingest_feedback {source}")]
+    for source in dict.fromkeys((*inbox.rested(ws), *again)):
+        inbox.failed.discard(source)
+        if not await sweep(ws, clock, rest, "ingest_feedback", source=source):
+            inbox.failed.add(source)
     for flow, due in DUE.items():
         if rest.is_over(flow) and is_due(ws, due(clock())):
             await sweep(ws, clock, rest, flow)
 
 
-async def sweep(ws: Workspace, clock: Clock, rest: Rest, flow: str, **parameters: str) -> None:
-    """One flow's twin. What it raises is logged by name: its words may be a customer's."""
+async def sweep(ws: Workspace, clock: Clock, rest: Rest, flow: str, **parameters: str) -> bool:
+    """One flow's twin; whether it went well. What it raises is logged by name: its words may be a
+    customer's."""
+    name = " ".join((flow, *parameters.values()))
     try:
         counts = await SWEEPS[flow](ws, clock, **parameters)
     except Exception as error:
         log.error("dispatch.failed", flow=flow, error=type(error).__name__, **parameters)
-        rest.note(flow, failed=True)
-    else:
-        log.info("dispatch.swept", flow=flow, **parameters, **counts)
-        rest.note(flow, failed=False)
+        rest.note(name, failed=True)
+        return False
+    log.info("dispatch.swept", flow=flow, **parameters, **counts)
+    rest.note(name, failed=False)
+    return True
 
 
 def is_due(ws: Workspace, query: Select[Any]) -> bool:

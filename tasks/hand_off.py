@@ -1,97 +1,172 @@
-"""What a department does with its ticket: accept, reject with a suggestion, resolve."""
+"""What a department does with its ticket: accept, reject with a suggestion, transfer, resolve.
 
+`answer` takes a set of answers in one transaction; the four verbs are sets of one.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, select
 
 from loopwright.db import retry_conflicts
 from loopwright.errors import InputError
 from loopwright.history.envelope import Actor
 from loopwright.ids import handle
 from models.base import table
-from models.kinds import EventKind
+from models.kinds import EventKind, LoopKind
 from models.loop import Loop
 from models.ticket import Ticket
 from tasks.change import Change, NewMessage, change
+from tasks.clocks import names_of
+from tasks.find import match_id, require_cause, require_unit, require_words
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
 TICKETS = table(Ticket)
 
-SHORTEST_TAIL = 4
-LISTED = {"issue": "triage", "proposal": "triage"}
-"""Nouns whose ids another noun's list shows."""
-
 
 @dataclass(frozen=True)
 class Held:
-    """A ticket with its loop's version and bounces, as the person who acts sees them."""
+    """A ticket with what of its loop matters, as the person who acts sees them."""
 
     id: str
     loop: str
     unit: str
     role: str
+    kind: str
     version: int
     bounces: int
+    clocks: str | None
+    ladder: str | None
 
 
-def accept(ws: Workspace, ticket_id: str, actor: Actor, now: datetime) -> str:
+@dataclass(frozen=True)
+class Answer:
+    """One unit's word on its ticket.
+
+    `kind`: accepted, rejected, transferred or resolved. `unit`: suggested or going on with it.
+    `words`: why, or what was done.
+    """
+
+    ticket: str
+    kind: EventKind
+    actor: Actor
+    unit: str | None = None
+    cause: str | None = None
+    words: str = ""
+
+
+def accept(ws: Workspace, ticket: str, actor: Actor, now: datetime) -> str:
     """The unit takes the ticket. Returns the loop's id; raises TransitionRefused."""
-    held = find_ticket(ws, ticket_id)
-    return act(ws, held, EventKind.TICKET_ACCEPTED, {}, None, actor, now)
+    return answer_one(ws, Answer(ticket, EventKind.TICKET_ACCEPTED, actor), now)
 
 
 def reject(
-    ws: Workspace, ticket_id: str, reason: str, suggested: str, actor: Actor, now: datetime
+    ws: Workspace, ticket: str, reason: str, suggested: str, actor: Actor, now: datetime
 ) -> str:
     """Not ours: the suggested unit gets a new ticket, or, after the policy's bounces, operations
     arbitrate. Reason and suggestion are required. Returns the loop's id."""
-    held = find_ticket(ws, ticket_id)
-    require_unit(ws, suggested)
-    if not reason.strip():
-        raise InputError("a rejection needs a reason", "say why the ticket is not yours")
-    if suggested == held.unit:
-        raise InputError(f"{suggested} holds this ticket already", "suggest another unit")
-    onward = (
-        dispute(ws, held)
-        if held.bounces + 1 >= ws.published.documents.rulebook.bounces
-        else (reassign(held, suggested, now))
-    )
-    return act(
-        ws,
-        held,
-        EventKind.TICKET_REJECTED,
-        {"suggested": suggested},
-        {"reason": reason},
-        actor,
-        now,
-        onward,
-    )
-
-
-def resolve(
-    ws: Workspace, ticket_id: str, cause: str, done: str, actor: Actor, now: datetime
-) -> str:
-    """The unit has put it right, with a coded cause and what was done. Returns the loop's id."""
-    held = find_ticket(ws, ticket_id)
-    require_cause(ws, cause)
-    if not done.strip():
-        raise InputError("a resolution needs words", "say what was done for the customer")
-    return act(ws, held, EventKind.TICKET_RESOLVED, {"cause": cause}, {"done": done}, actor, now)
+    said = Answer(ticket, EventKind.TICKET_REJECTED, actor, unit=suggested, words=reason)
+    return answer_one(ws, said, now)
 
 
 def transfer(
-    ws: Workspace, ticket_id: str, unit: str, reason: str, actor: Actor, now: datetime
+    ws: Workspace, ticket: str, unit: str, reason: str, actor: Actor, now: datetime
 ) -> str:
     """Both units agree that another goes on with the ticket. Returns the loop's id."""
-    held = find_ticket(ws, ticket_id)
-    require_unit(ws, unit)
-    if not reason.strip():
-        raise InputError("a transfer needs a reason", "say why the other unit goes on with it")
-    if unit == held.unit:
-        raise InputError(f"{unit} holds this ticket already", "name another unit")
+    said = Answer(ticket, EventKind.TICKET_TRANSFERRED, actor, unit=unit, words=reason)
+    return answer_one(ws, said, now)
+
+
+def resolve(ws: Workspace, ticket: str, cause: str, done: str, actor: Actor, now: datetime) -> str:
+    """The unit has put it right, with a coded cause and what was done. Returns the loop's id."""
+    said = Answer(ticket, EventKind.TICKET_RESOLVED, actor, cause=cause, words=done)
+    return answer_one(ws, said, now)
+
+
+def answer_one(ws: Workspace, said: Answer, now: datetime) -> str:
+    with ws.db.read() as tx:
+        ticket = match_id(tx, TICKETS, said.ticket, "ticket")
+    return answer(ws, [replace(said, ticket=ticket)], now)[0]
+
+
+def answer(ws: Workspace, answers: Sequence[Answer], now: datetime) -> list[str]:
+    """Take a set of answers, all or none; each names its ticket by the whole id.
+
+    Returns the loops' ids. Raises InputError for an answer that says too little, ConflictError and
+    TransitionRefused as the door does.
+    """
+    held = tickets_of(ws, [one.ticket for one in answers])
+    settle(ws, [c for one in answers for c in changes_of(ws, held[one.ticket], one, now)], now)
+    return [held[one.ticket].loop for one in answers]
+
+
+def settle(ws: Workspace, changes: Sequence[Change], now: datetime) -> None:
+    stamped = [replace(one, policy=ws.policy_version, run=ws.run) for one in changes]
+
+    def attempt() -> None:
+        with ws.db.begin() as tx:
+            change(tx, stamped, now)
+
+    retry_conflicts(attempt)
+
+
+def changes_of(ws: Workspace, held: Held, said: Answer, now: datetime) -> list[Change]:
+    check(ws, held, said)
+    first = Change(
+        held.loop,
+        said.kind,
+        {"ticket": held.id},
+        said.actor,
+        held.version,
+        on_behalf_of=on_behalf_of(ws, said.actor, held.unit),
+    )
+    match said.kind:
+        case EventKind.TICKET_REJECTED:
+            body, data = {"reason": said.words}, {"suggested": said.unit}
+            onward = pass_on(ws, held, str(said.unit), now)
+            return [replace(first, data={**first.data, **data}, body=body), onward]
+        case EventKind.TICKET_TRANSFERRED:
+            return [transferred(ws, first, held, said, now)]
+        case EventKind.TICKET_RESOLVED:
+            body, data = {"done": said.words}, {"cause": said.cause}
+            return [replace(first, data={**first.data, **data}, body=body)]
+        case _:
+            return [first]
+
+
+def check(ws: Workspace, held: Held, said: Answer) -> None:
+    if said.kind in (EventKind.TICKET_REJECTED, EventKind.TICKET_TRANSFERRED):
+        require_unit(ws, str(said.unit))
+        require_words(
+            said.words, "handing a ticket on needs a reason", "say why it goes to the other unit"
+        )
+        if said.unit == held.unit:
+            raise InputError(f"{said.unit} holds this ticket already", "name another unit")
+    if said.kind is EventKind.TICKET_RESOLVED:
+        require_cause(ws, str(said.cause))
+        require_words(said.words, "a resolution needs words", "say what was done for the customer")
+
+
+def pass_on(ws: Workspace, held: Held, unit: str, now: datetime) -> Change:
+    """After a rejection: a ticket for the suggested unit, or arbitration after so many bounces."""
+    values = {"rejected": held.id, "from_unit": held.unit}
+    if held.bounces + 1 >= ws.published.documents.rulebook.bounces:
+        operations = ws.published.documents.organisation.operations
+        key = f"arbitration_needed:{held.id}"
+        message = NewMessage(key, "arbitration_needed", operations, values=values)
+        data: dict[str, Any] = {"bounces": held.bounces + 1}
+        return Change(held.loop, EventKind.LOOP_DISPUTED, data, messages=(message,))
+    ticket = handle("T", now)
+    message = NewMessage(f"ticket_reassigned:{ticket}", "ticket_reassigned", unit, ticket, values)
+    data = {"ticket": ticket, "unit": unit, "role": held.role, **owner_clocks(ws, held, unit, now)}
+    return Change(held.loop, EventKind.TICKET_ASSIGNED, data, messages=(message,))
+
+
+def transferred(ws: Workspace, first: Change, held: Held, said: Answer, now: datetime) -> Change:
+    unit = str(said.unit)
     message = NewMessage(
         f"ticket_transferred:{held.id}:{held.version}",
         "ticket_reassigned",
@@ -99,69 +174,14 @@ def transfer(
         held.id,
         {"rejected": held.id, "from_unit": held.unit},
     )
-    return act(
-        ws,
-        held,
-        EventKind.TICKET_TRANSFERRED,
-        {"unit": unit},
-        {"reason": reason},
-        actor,
-        now,
-        messages=(message,),
-    )
+    data = {**first.data, "unit": unit, **owner_clocks(ws, held, unit, now)}
+    return replace(first, data=data, body={"reason": said.words}, messages=(message,))
 
 
-def act(
-    ws: Workspace,
-    held: Held,
-    kind: EventKind,
-    data: dict[str, Any],
-    body: dict[str, Any] | None,
-    actor: Actor,
-    now: datetime,
-    onward: tuple[Change, ...] = (),
-    messages: tuple[NewMessage, ...] = (),
-) -> str:
-    first = Change(
-        held.loop,
-        kind,
-        {"ticket": held.id} | data,
-        actor,
-        held.version,
-        body,
-        ws.policy_version,
-        run=ws.run,
-        on_behalf_of=on_behalf_of(ws, actor, held.unit),
-        messages=messages,
-    )
-    stamped = [replace(one, policy=ws.policy_version, run=ws.run) for one in onward]
-
-    def attempt() -> None:
-        with ws.db.begin() as tx:
-            change(tx, [first, *stamped], now)
-
-    retry_conflicts(attempt)
-    return held.loop
-
-
-def reassign(held: Held, unit: str, now: datetime) -> tuple[Change, ...]:
-    ticket = handle("T", now)
-    values = {"rejected": held.id, "from_unit": held.unit}
-    message = NewMessage(f"ticket_reassigned:{ticket}", "ticket_reassigned", unit, ticket, values)
-    data = {"ticket": ticket, "unit": unit, "role": held.role}
-    return (Change(held.loop, EventKind.TICKET_ASSIGNED, data, messages=(message,)),)
-
-
-def dispute(ws: Workspace, held: Held) -> tuple[Change, ...]:
-    operations = ws.published.documents.organisation.operations
-    message = NewMessage(
-        f"arbitration_needed:{held.id}",
-        "arbitration_needed",
-        operations,
-        values={"rejected": held.id, "from_unit": held.unit},
-    )
-    data = {"bounces": held.bounces + 1}
-    return (Change(held.loop, EventKind.LOOP_DISPUTED, data, messages=(message,)),)
+def owner_clocks(ws: Workspace, held: Held, unit: str, now: datetime) -> dict[str, str]:
+    """The unit's own time begins; the customer's and the law's go on."""
+    names, kind = names_of(held.clocks), LoopKind(held.kind)
+    return ws.clocks.at_assignment(names, kind, unit, held.ladder, now)
 
 
 def on_behalf_of(ws: Workspace, actor: Actor, unit: str) -> str | None:
@@ -173,51 +193,30 @@ def on_behalf_of(ws: Workspace, actor: Actor, unit: str) -> str | None:
     return unit
 
 
-def find_ticket(ws: Workspace, ticket_id: str) -> Held:
-    """A ticket by its id or the end of it. Raises InputError when none or several match."""
+def tickets_of(ws: Workspace, tickets: Sequence[str]) -> dict[str, Held]:
+    """Tickets by id. Raises InputError for one that does not exist."""
     with ws.db.read() as tx:
-        ticket = match_id(tx, TICKETS, ticket_id, "ticket")
-        query = (
-            select(
-                TICKETS.c.id,
-                TICKETS.c.loop_id,
-                TICKETS.c.unit,
-                TICKETS.c.role,
-                LOOPS.c.version,
-                LOOPS.c.bounces,
-            )
-            .join(LOOPS, LOOPS.c.id == TICKETS.c.loop_id)
-            .where(TICKETS.c.id == ticket)
+        found = {held.id: held for held in read_tickets(tx, tickets)}
+    for ticket in tickets:
+        if ticket not in found:
+            raise InputError(f"no ticket {ticket}", "`loopwright ticket list` shows the ids")
+    return found
+
+
+def read_tickets(tx: Connection, tickets: Sequence[str]) -> list[Held]:
+    query = (
+        select(
+            TICKETS.c.id,
+            TICKETS.c.loop_id,
+            TICKETS.c.unit,
+            TICKETS.c.role,
+            LOOPS.c.kind,
+            LOOPS.c.version,
+            LOOPS.c.bounces,
+            LOOPS.c.clocks,
+            LOOPS.c.ladder,
         )
-        return Held(*tx.execute(query).one())
-
-
-def match_id(tx: Connection, rows: Table, wanted: str, noun: str) -> str:
-    """The one id of a table that is or ends in `wanted`, in upper or lower case.
-
-    Raises InputError when none or several match, or fewer than four characters are given.
-    """
-    exact = select(rows.c.id).where(rows.c.id.in_([wanted, wanted.upper(), wanted.lower()]))
-    found = list(tx.execute(exact).scalars())
-    if not found and len(wanted) >= SHORTEST_TAIL:
-        ends = func.lower(rows.c.id).endswith(wanted.lower(), autoescape=True)
-        found = list(tx.execute(select(rows.c.id).where(ends).limit(2)).scalars())
-    if len(found) != 1:
-        raise InputError(
-            f"several {noun}s end in {wanted}" if found else f"no {noun} {wanted}",
-            f"`loopwright {LISTED.get(noun, noun)} list` shows the ids;"
-            f" the last {SHORTEST_TAIL} characters are enough",
-        )
-    return str(found[0])
-
-
-def require_unit(ws: Workspace, code: str) -> None:
-    units = ws.published.documents.organisation.unit_by_code
-    if code not in units:
-        raise InputError(f"no unit {code!r}", f"use one of: {', '.join(sorted(units))}")
-
-
-def require_cause(ws: Workspace, code: str) -> None:
-    causes = [entry.code for entry in ws.published.documents.taxonomy.codes.causes]
-    if causes and code not in causes:
-        raise InputError(f"no cause code {code!r}", f"use one of: {', '.join(causes)}")
+        .join(LOOPS, LOOPS.c.id == TICKETS.c.loop_id)
+        .where(TICKETS.c.id.in_(tickets))
+    )
+    return [Held(*row) for row in tx.execute(query)]

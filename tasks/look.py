@@ -8,25 +8,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, Table, func, select
 
 from loopwright.errors import InputError
 from loopwright.mask import mask
 from models.base import table
+from models.clock import Clock
 from models.feedback import Feedback, Quarantine
 from models.history import EventBody, HistoryEvent
 from models.issue import Issue, Proposal
-from models.kinds import EventKind, IssueState, LoopState
+from models.kinds import EventKind, IssueState, LoopKind, LoopState
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
+from models.verification import Verification
 from policy.route import Features, Router
-from tasks.hand_off import match_id, require_unit
+from tasks.find import match_id, require_unit
+from tasks.message_facts import linked_customers
 from tasks.publish import published
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
 TICKETS = table(Ticket)
+CLOCKS = table(Clock)
+VERIFICATIONS = table(Verification)
 ISSUES = table(Issue)
 FEEDBACK = table(Feedback)
 MESSAGES = table(Message)
@@ -38,6 +43,8 @@ LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
 
 EXCERPT = 36
+SAID = ("reason", "done", "words", "reference", "why", "actions", "target", "changed")
+"""What people write into an event's body."""
 
 
 def list_loops(
@@ -102,21 +109,20 @@ def excerpt(text: str, limit: int = EXCERPT) -> str:
 
 
 def show_loop(ws: Workspace, wanted: str) -> dict[str, Any]:
-    """One loop's whole story: its state, issues, tickets, links, messages and events."""
+    """One loop's whole story: its state, issues, tickets, clocks, verifications, links, messages
+    and events."""
     with ws.db.read() as tx:
         loop = match_id(tx, LOOPS, wanted, "loop")
         row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
         return {
             "loop": plain(row),
             "issues": issues_of(tx, loop),
-            "tickets": [
-                plain(t)
-                for t in tx.execute(
-                    select(TICKETS).where(TICKETS.c.loop_id == loop).order_by(TICKETS.c.assigned_at)
-                )
-            ],
+            "tickets": parts_of(tx, TICKETS, TICKETS.c.assigned_at, loop),
+            "clocks": parts_of(tx, CLOCKS, CLOCKS.c.started_at, loop),
+            "verifications": parts_of(tx, VERIFICATIONS, VERIFICATIONS.c.asked_at, loop),
             "big": links(tx, LOOP_LINKS.c.small_id == loop, "big_id"),
             "small": links(tx, LOOP_LINKS.c.big_id == loop, "small_id"),
+            "small_states": count_by(tx, LOOPS.c.state, LOOPS.c.id.in_(linked_to(loop))),
             "messages": [
                 plain(m)
                 for m in tx.execute(
@@ -124,6 +130,8 @@ def show_loop(ws: Workspace, wanted: str) -> dict[str, Any]:
                         MESSAGES.c.id,
                         MESSAGES.c.template,
                         MESSAGES.c.unit,
+                        MESSAGES.c.person,
+                        MESSAGES.c.channel,
                         MESSAGES.c.state,
                         MESSAGES.c.attempts,
                         MESSAGES.c.error,
@@ -138,12 +146,22 @@ def show_loop(ws: Workspace, wanted: str) -> dict[str, Any]:
         }
 
 
+def parts_of(tx: Connection, part: Table, order: Any, loop: str) -> list[dict[str, Any]]:
+    """A loop's tickets, clocks or verifications, in order of time."""
+    query = select(part).where(part.c.loop_id == loop).order_by(order, part.c.id)
+    return [plain(row) for row in tx.execute(query)]
+
+
 def plain(row: Any) -> dict[str, Any]:
     """A row as JSON-ready values."""
     return {
         name: value.isoformat() if hasattr(value, "isoformat") else value
         for name, value in row._mapping.items()
     }
+
+
+def linked_to(big: str) -> Select[Any]:
+    return select(LOOP_LINKS.c.small_id).where(LOOP_LINKS.c.big_id == big)
 
 
 def links(tx: Connection, where: Any, column: str) -> list[str]:
@@ -199,7 +217,7 @@ def events_of(tx: Connection, loop: str) -> list[dict[str, Any]]:
 def event_line(row: Any) -> dict[str, Any]:
     line = plain(row) | {"data": json.loads(row.data)}
     body = json.loads(line.pop("body") or "{}")
-    words = {name: mask(body[name]) for name in ("reason", "done") if body.get(name)}
+    words = {name: mask(body[name]) for name in SAID if body.get(name)}
     return line | {"words": words}
 
 
@@ -308,9 +326,14 @@ def list_tickets(
 
 def list_triage(ws: Workspace, limit: int = 50) -> list[dict[str, Any]]:
     """All that waits for a person, most urgent first: issues in doubt, unrouted and disputed
-    loops, proposed merges."""
+    loops, candidates of big loops, proposed merges."""
     with ws.db.read() as tx:
-        return [*waiting_issues(tx, limit), *waiting_loops(tx, limit), *proposals(tx, limit)]
+        return [
+            *waiting_issues(tx, limit),
+            *waiting_loops(tx, limit),
+            *waiting_candidates(tx, limit),
+            *proposals(tx, limit),
+        ]
 
 
 def waiting_issues(tx: Connection, limit: int) -> list[dict[str, Any]]:
@@ -346,6 +369,7 @@ def waiting_loops(tx: Connection, limit: int) -> list[dict[str, Any]]:
     query = (
         select(LOOPS)
         .where((LOOPS.c.state == LoopState.TRIAGE) | LOOPS.c.arbitration.is_(True))
+        .where(LOOPS.c.state != LoopState.CLOSED)
         .order_by(LOOPS.c.opened_at, LOOPS.c.id)
         .limit(limit)
     )
@@ -363,6 +387,36 @@ def waiting_loops(tx: Connection, limit: int) -> list[dict[str, Any]]:
         }
         for r in rows
     ]
+
+
+def waiting_candidates(tx: Connection, limit: int) -> list[dict[str, Any]]:
+    """With the customers linked, and the numbers where recurrence and not a rule found it."""
+    query = (
+        select(LOOPS, BODIES.c.body)
+        .join(EVENTS, (EVENTS.c.loop_id == LOOPS.c.id) & (EVENTS.c.kind == EventKind.LOOP_OPENED))
+        .outerjoin(BODIES, BODIES.c.event_id == EVENTS.c.event_id)
+        .where(LOOPS.c.kind == LoopKind.BIG, LOOPS.c.state == LoopState.CANDIDATE)
+        .order_by(LOOPS.c.opened_at, LOOPS.c.id)
+        .limit(limit)
+    )
+    rows = tx.execute(query).all()
+    customers = linked_customers(tx, [row.id for row in rows])
+    return [candidate_line(row, customers.get(row.id, 0)) for row in rows]
+
+
+def candidate_line(row: Any, customers: int) -> dict[str, Any]:
+    body = json.loads(row.body or "{}")
+    return {
+        "what": "candidate",
+        "id": row.id,
+        "kind": row.kind,
+        "why": body.get("reason") or row.rule,
+        "source": None,
+        "due_at": None,
+        "words": f"{row.topic} › {row.touchpoint} · {row.lead or '-'} · {customers} 客户/customers",
+        "customers": customers,
+        "evidence": body.get("recurrence") or {"rule": row.rule},
+    }
 
 
 def proposals(tx: Connection, limit: int) -> list[dict[str, Any]]:

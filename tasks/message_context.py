@@ -1,49 +1,31 @@
-"""What a message may say: loops, tickets and words gathered in bulk, in one language.
+"""What a message may say: loops, tickets, clocks and words, in one language.
 
 Rendering belongs to delivery, so the outbox holds ids only and a message shows the present state.
 Masking happens at the notification boundary; nothing here decides what may be shown.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from loopwright.glossary import title
-from models.base import table
-from models.feedback import Feedback
-from models.history import EventBody, HistoryEvent
-from models.issue import Issue
-from models.kinds import EventKind, IssueState, Relation, TicketState
-from models.loop import Loop, LoopIssue, LoopLink
-from models.ticket import Ticket
+from models.kinds import Channel, EventKind, TicketState
+from notifications.context import TO_CUSTOMERS
+from policy.climb import undisturbed
+from policy.deadline import business_hours_between
 from policy.documents import DocumentSet
+from policy.timing import Step
+from policy.working_time import WorkingCalendar
+from tasks.message_answers import answers, of_clock, of_operations, of_superior, of_ticket
+from tasks.message_facts import HANDED_ON, Event, Facts, gather
 from tasks.workspace import Workspace
 
-LOOPS = table(Loop)
-TICKETS = table(Ticket)
-ISSUES = table(Issue)
-FEEDBACK = table(Feedback)
-EVENTS = table(HistoryEvent)
-BODIES = table(EventBody)
-LOOP_ISSUES = table(LoopIssue)
-LOOP_LINKS = table(LoopLink)
-
-
-@dataclass
-class Facts:
-    """Rows that a set of messages is about, by id."""
-
-    loops: dict[str, Any] = field(default_factory=dict)
-    tickets: dict[str, list[Any]] = field(default_factory=dict)
-    issues: dict[str, Any] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    customers: dict[str, int] = field(default_factory=dict)
-    waiting: Any = None
+OPENED = (EventKind.LOOP_OPENED,)
+RESOLVED, CLOSED = (EventKind.TICKET_RESOLVED,), (EventKind.LOOP_CLOSED,)
+REOPENED, ANSWERED = (EventKind.LOOP_REOPENED,), (EventKind.VERIFICATION_ANSWERED,)
 
 
 def contexts(
@@ -55,83 +37,13 @@ def contexts(
     return [writer.context(message) for message in messages]
 
 
-def gather(tx: Connection, messages: Sequence[Any]) -> Facts:
-    loops = sorted({m.loop_id for m in messages if m.loop_id})
-    facts = Facts()
-    for row in tx.execute(select(LOOPS).where(LOOPS.c.id.in_(loops))):
-        facts.loops[row.id] = row
-    for row in tx.execute(
-        select(TICKETS).where(TICKETS.c.loop_id.in_(loops)).order_by(TICKETS.c.assigned_at)
-    ):
-        facts.tickets.setdefault(row.loop_id, []).append(row)
-    for row in tx.execute(origins(loops)):
-        facts.issues[row.loop_id] = row
-    facts.reasons = rejection_reasons(tx, loops)
-    facts.customers = linked_customers(tx, loops)
-    if any(m.template == "triage_waiting" for m in messages):
-        facts.waiting = waiting(tx)
-    return facts
-
-
-def origins(loops: Sequence[str]) -> Any:
-    """The issue that opened each loop, with its words and channel."""
-    return (
-        select(
-            LOOP_ISSUES.c.loop_id,
-            ISSUES.c.kind,
-            ISSUES.c.emotion,
-            ISSUES.c.severity,
-            FEEDBACK.c.text,
-            FEEDBACK.c.channel,
-        )
-        .join(ISSUES, ISSUES.c.id == LOOP_ISSUES.c.issue_id)
-        .join(FEEDBACK, FEEDBACK.c.id == ISSUES.c.feedback_id)
-        .where(LOOP_ISSUES.c.loop_id.in_(loops), LOOP_ISSUES.c.relation == Relation.ORIGIN)
-    )
-
-
-HANDED_ON = (EventKind.TICKET_REJECTED, EventKind.TICKET_TRANSFERRED)
-
-
-def rejection_reasons(tx: Connection, loops: Sequence[str]) -> dict[str, str]:
-    """Ticket id -> the latest reason a unit gave for handing it on."""
-    query = (
-        select(EVENTS.c.data, BODIES.c.body)
-        .join(BODIES, BODIES.c.event_id == EVENTS.c.event_id)
-        .where(EVENTS.c.loop_id.in_(loops), EVENTS.c.kind.in_(HANDED_ON))
-        .order_by(EVENTS.c.seq)
-    )
-    return {
-        json.loads(data)["ticket"]: json.loads(body)["reason"] for data, body in tx.execute(query)
-    }
-
-
-def linked_customers(tx: Connection, loops: Sequence[str]) -> dict[str, int]:
-    small = LOOP_LINKS.join(LOOPS, LOOPS.c.id == LOOP_LINKS.c.small_id)
-    who = func.coalesce(LOOPS.c.customer_id, LOOPS.c.id)
-    query = (
-        select(LOOP_LINKS.c.big_id, func.count(who.distinct()))
-        .select_from(small)
-        .where(LOOP_LINKS.c.big_id.in_(loops))
-        .group_by(LOOP_LINKS.c.big_id)
-    )
-    return {row.big_id: row[1] for row in tx.execute(query)}
-
-
-def waiting(tx: Connection) -> Any:
-    query = select(
-        func.count().label("count"),
-        func.min(ISSUES.c.due_at).label("due_at"),
-    ).where(ISSUES.c.state == IssueState.TRIAGE)
-    return tx.execute(query).one()
-
-
 class Writer:
     """Turns facts into the words of one language."""
 
     def __init__(self, ws: Workspace, facts: Facts, language: str) -> None:
         self.documents: DocumentSet = ws.published.documents
-        self.places, self.facts, self.language = ws.places, facts, language
+        self.places, self.clocks = ws.places, ws.clocks
+        self.facts, self.language = facts, language
         self.zone = ZoneInfo(self.documents.organisation.zone)
         self.rules = {rule.id: rule for rule in self.documents.rulebook.rules}
         self.touchpoints = {
@@ -142,34 +54,112 @@ class Writer:
         }
 
     def context(self, message: Any) -> dict[str, Any]:
-        context: dict[str, Any] = {
-            "organisation": {"title": self.say(self.documents.organisation.title)},
+        to_customer = message.template in TO_CUSTOMERS
+        if to_customer is not (message.channel == Channel.CUSTOMER):
+            # Words for staff must not reach a customer, nor the other way: rendering refuses it.
+            return {}
+        organisation = {"title": self.say(self.documents.organisation.title)}
+        if to_customer:
+            return {"organisation": organisation} | self.to_customer(message)
+        return {"organisation": organisation} | self.to_staff(message)
+
+    def to_customer(self, message: Any) -> dict[str, Any]:
+        """What a customer may know; nothing else is even gathered into the context."""
+        big = (message.values or {}).get("big", "")
+        return {
+            "matter": self.matter(self.facts.loops[message.loop_id]),
+            "done": self.facts.words(message.loop_id, RESOLVED, "done"),
+            "answer_by": self.answer_by(message.loop_id),
+            "changed": self.facts.words(big, CLOSED, "changed") or None,
+        }
+
+    def to_staff(self, message: Any) -> dict[str, Any]:
+        reader = {
             "unit": {"code": message.unit, "title": self.unit(message.unit)},
+            "person": {"name": self.name(message.person)},
         }
         if message.template == "triage_waiting":
-            return context | self.triage()
+            return reader | self.triage()
         loop = self.facts.loops[message.loop_id]
-        values = message.values or {}
-        ticket = self.ticket(message, loop)
-        context |= {
+        clock = self.facts.clocks.get((message.values or {}).get("clock", ""))
+        about = reader | self.about_loop(loop) | self.about_ticket(message, loop)
+        if clock is not None:
+            return about | self.about_clock(message, loop, clock)
+        if message.template == "verification_call":
+            return about | self.about_call(loop)
+        return about
+
+    def about_loop(self, loop: Any) -> dict[str, Any]:
+        return {
             "loop": self.loop(loop),
             "issue": self.issue(loop),
             "why": self.why(loop),
-            "reason": self.facts.reasons.get(values.get("rejected", "")) or self.latest(loop),
             "rejections": self.rejections(loop),
             "customers": {"count": str(self.facts.customers.get(loop.id, 1))},
+            "evidence": self.evidence(loop),
             "departments": self.departments(loop),
-            "answer": self.operations_answers(loop),
+            "lead": {"title": self.unit(loop.lead or "")},
+            "participants": self.participants(loop),
+            "outcome": {
+                "id": loop.outcome or "",
+                "title": title("outcome", loop.outcome, self.language) if loop.outcome else "",
+            },
+            "changed": self.facts.words(loop.id, CLOSED, "changed"),
+            "answer": answers(of_operations(loop), self.language, loop=loop.id),
         }
+
+    def about_ticket(self, message: Any, loop: Any) -> dict[str, Any]:
+        values = message.values or {}
+        about: dict[str, Any] = {"reason": self.reason(loop, values)}
         if from_unit := values.get("from_unit"):
-            context["from_unit"] = {"title": self.unit(from_unit)}
-        if ticket is not None:
-            context["ticket"] = {
-                "id": ticket.id,
-                "state": title("ticket", ticket.state, self.language),
+            about["from_unit"] = {"title": self.unit(from_unit)}
+        if (ticket := self.ticket_of(message, loop)) is not None:
+            about["ticket"] = self.ticket(ticket)
+            about["role"] = {
+                "id": ticket.role,
+                "title": title("role", ticket.role, self.language),
             }
-            context["answer"] = self.answers(ticket.id)
-        return context
+            names = of_ticket(ticket, loop)
+            about["answer"] = answers(names, self.language, loop=loop.id, ticket=ticket.id)
+        return about
+
+    def about_clock(self, message: Any, loop: Any, clock: Any) -> dict[str, Any]:
+        tickets = self.facts.tickets.get(loop.id, [])
+        ticket = next((t for t in tickets if t.id == clock.ticket_id), None)
+        owner = ticket.unit if ticket else loop.lead or self.documents.organisation.operations
+        climbs = message.template == "clock_climbed"
+        names = of_superior(ticket) if climbs else of_clock(clock, ticket, loop)
+        ids = {"loop": loop.id, "ticket": ticket.id if ticket else ""}
+        return {
+            "clock": self.clock(message, loop, clock, owner),
+            "owner": {"title": self.unit(owner)},
+            "ticket": self.ticket(ticket) if ticket else {},
+            "answer": answers(names, self.language, **ids),
+            **(self.about_climb(message, loop, clock) if climbs else {}),
+        }
+
+    def about_climb(self, message: Any, loop: Any, clock: Any) -> dict[str, Any]:
+        """Why it comes to this reader, and who heard of it or could not be told before."""
+        alarms = self.facts.alarms(clock)
+        reader = (message.unit, message.person)
+        mine = next((n for n, e in enumerate(alarms) if reader == addressee(e)), len(alarms))
+        event = alarms[mine] if mine < len(alarms) else None
+        steps = self.steps(loop)
+        passed = str(event.data.get("passed") or "").split(",") if event else []
+        step = steps.get(event.data["step"]) if event else None
+        return {
+            "climb": {"tell": step.tell if step else "", "title": self.role(step, "")},
+            "told": [self.told(alarm) for alarm in alarms[:mine] if addressee(alarm)[0]],
+            "passed": self.listed(self.role(steps.get(name), name) for name in passed if name),
+        }
+
+    def about_call(self, loop: Any) -> dict[str, Any]:
+        return {
+            "matter": self.matter(loop),
+            "done": self.facts.words(loop.id, RESOLVED, "done"),
+            "answer_by": self.answer_by(loop.id),
+            "answer": answers(("yes", "partly", "no"), self.language, loop=loop.id),
+        }
 
     def say(self, text: Mapping[str, str]) -> str:
         return text.get(self.language) or text["zh"]
@@ -178,10 +168,44 @@ class Writer:
         unit = self.documents.organisation.unit_by_code.get(code)
         return self.say(unit.title) if unit else code
 
+    def name(self, person: str | None) -> str:
+        found = self.documents.organisation.person_by_id.get(person or "")
+        return found.name if found else ""
+
     def when(self, at: datetime | None) -> str:
         return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M") if at else ""
 
-    def ticket(self, message: Any, loop: Any) -> Any | None:
+    def deadline(self, at: datetime | None) -> str:
+        """As `when`, but the end of a day is not the beginning of the next."""
+        if at is not None and f"{at.astimezone(self.zone):%H:%M}" == "00:00":
+            return self.when(at - timedelta(days=1)).replace("00:00", "24:00")
+        return self.when(at)
+
+    def day(self, at: datetime | None) -> str:
+        """A day as one writes it in a letter."""
+        if at is None:
+            return ""
+        local = at.astimezone(self.zone)
+        if self.language == "zh":
+            return f"{local.year}年{local.month}月{local.day}日"
+        return f"{local.day} {local:%B %Y}"
+
+    def matter(self, loop: Any) -> dict[str, str]:
+        return {
+            "number": loop.id,
+            "topic_title": self.topic(loop.topic),
+            "said_on": self.day(loop.received_at),
+        }
+
+    def answer_by(self, loop: str) -> str:
+        asked = self.facts.verifications.get(loop)
+        return self.day(asked[-1].due_at) if asked else ""
+
+    def topic(self, topic: str) -> str:
+        place = self.places.get(topic)
+        return self.say(place.topic.title) if place else topic
+
+    def ticket_of(self, message: Any, loop: Any) -> Any | None:
         mine = [
             t
             for t in self.facts.tickets.get(loop.id, [])
@@ -189,14 +213,69 @@ class Writer:
         ]
         return mine[-1] if mine else None
 
+    def ticket(self, ticket: Any) -> dict[str, str]:
+        return {
+            "id": ticket.id,
+            "state": title("ticket", ticket.state, self.language),
+            "due_at": self.deadline(self.facts.due_at(ticket)),
+        }
+
+    def clock(self, message: Any, loop: Any, clock: Any, owner: str) -> dict[str, str]:
+        """Counted when the message may first go, so that every attempt says the same."""
+        spec = self.clocks.specs.get(clock.spec)
+        calendar = self.clocks.calendar(spec, owner) if spec else None
+        by_hours = calendar if spec and spec.calendar_days is None else None
+        ladder = self.clocks.ladders.get(loop.ladder or "")
+        at, due = message.created_at, clock.due_at
+        if message.template != "clock_breached":
+            at = undisturbed(at, ladder, self.zone)
+        return {
+            "number": clock.ticket_id or loop.id,
+            "title": self.say(spec.title) if spec else clock.spec,
+            "stops": clock.stops,
+            "due_at": self.deadline(due),
+            "provisional": self.provisional() if clock.provisional else "",
+            "left": self.span(at, due, by_hours),
+            "overdue": self.span(due, at, by_hours),
+            "ladder_title": self.say(ladder.title) if ladder else "",
+        }
+
+    def provisional(self) -> str:
+        if self.language == "zh":
+            return "暂定，该年日历尚未公布"
+        return "provisional: that year's calendar is not published yet"
+
+    def span(self, start: datetime, end: datetime, calendar: WorkingCalendar | None) -> str:
+        """How long it is, in working time where a calendar counts it; empty for none at all."""
+        if calendar is not None:
+            return working(business_hours_between(start, end, calendar), self.language)
+        return elapsed(end - start, self.language)
+
+    def steps(self, loop: Any) -> dict[str, Step]:
+        ladder = self.clocks.ladders.get(loop.ladder or "")
+        return {step.id: step for step in ladder.steps} if ladder else {}
+
+    def role(self, step: Step | None, otherwise: str) -> str:
+        return title("tell", step.tell, self.language) if step else otherwise
+
+    def told(self, alarm: Event) -> dict[str, str]:
+        unit, person = addressee(alarm)
+        who, name = self.unit(unit or ""), self.name(person)
+        if name:
+            who = f"{name}（{who}）" if self.language == "zh" else f"{name} ({who})"
+        return {
+            "who": who,
+            "what": title("event", alarm.kind, self.language),
+            "at": self.when(alarm.at),
+        }
+
     def loop(self, loop: Any) -> dict[str, str]:
-        place = self.places.get(loop.topic)
         touchpoint, stage = self.touchpoints.get(loop.touchpoint, (None, None))
         return {
             "id": loop.id,
             "kind": loop.kind,
             "kind_title": title("loop", loop.kind, self.language),
-            "topic_title": self.say(place.topic.title) if place else loop.topic,
+            "topic_title": self.topic(loop.topic),
             "touchpoint_title": self.say(touchpoint.title) if touchpoint else loop.touchpoint,
             "stage_title": self.say(stage.title) if stage else "",
             "priority": loop.priority or "",
@@ -219,62 +298,61 @@ class Writer:
         rule = self.rules.get(loop.rule or "")
         return {
             "rule_id": loop.rule or "-",
-            "rule_title": self.say(rule.title) if rule else "",
+            "rule_title": self.say(rule.title)
+            if rule
+            else title("rule", loop.rule or "", self.language),
             "policy_version": str(loop.policy),
         }
 
-    def latest(self, loop: Any) -> str:
+    def reason(self, loop: Any, values: Mapping[str, Any]) -> str:
+        """Why a ticket was handed on, a loop closed or reopened, as far as somebody said."""
+        if ticket := values.get("rejected"):
+            return self.facts.words(loop.id, HANDED_ON, "reason", ticket=ticket)
+        if (ended := self.facts.words(loop.id, CLOSED, "reason")) and loop.outcome:
+            return ended
+        reopened = self.facts.latest(loop.id, REOPENED)
+        if reopened and str(reopened.data.get("why")).startswith("answer"):
+            return self.answered(loop)
         return {"zh": "客户再次反馈同一问题", "en": "the customer reports it again"}[self.language]
+
+    def answered(self, loop: Any) -> str:
+        """What the customer said to whether it is solved."""
+        event = self.facts.latest(loop.id, ANSWERED)
+        answer = title("answer", event.data["answer"], self.language) if event else ""
+        words = self.facts.words(loop.id, ANSWERED, "words")
+        if self.language == "zh":
+            return f"客户回访时说：{answer}" + (f"。{words}" if words else "")
+        return f"asked, the customer says: {answer}" + (f". {words}" if words else "")
 
     def rejections(self, loop: Any) -> list[dict[str, str]]:
         return [
             {
                 "unit_title": self.unit(t.unit),
-                "reason": self.facts.reasons.get(t.id, ""),
+                "reason": self.facts.words(loop.id, HANDED_ON, "reason", ticket=t.id),
                 "suggested_title": self.unit(t.suggested) if t.suggested else "",
             }
             for t in self.facts.tickets.get(loop.id, [])
             if t.state == TicketState.REJECTED
         ]
 
+    def evidence(self, loop: Any) -> str:
+        """Why many customers made it a candidate; empty where one customer's words did."""
+        opened = self.facts.latest(loop.id, OPENED)
+        found = opened.body.get("recurrence") if opened else None
+        return self.say(found["reason"]) if found else ""
+
     def departments(self, loop: Any) -> list[dict[str, str]]:
         place = self.places.get(loop.topic)
         return [{"title": self.unit(code)} for code in place.departments] if place else []
 
-    def answers(self, ticket: str) -> list[dict[str, str]]:
-        """How to answer from a terminal; the department's page comes with the console."""
-        zh = self.language == "zh"
-        return [
-            {
-                "title": "接单" if zh else "Accept",
-                "command": f"loopwright ticket accept {ticket} --as …",
-            },
-            {
-                "title": "不是我们的" if zh else "Not ours",
-                "command": f"loopwright ticket reject {ticket} --reason … --suggest … --as …",
-            },
-            {
-                "title": "处理完毕" if zh else "Resolve",
-                "command": f"loopwright ticket resolve {ticket} --cause … --done … --as …",
-            },
-        ]
+    def participants(self, loop: Any) -> str:
+        tickets = self.facts.tickets.get(loop.id, [])
+        taking_part = [t for t in tickets if t.state != TicketState.REJECTED]
+        units = sorted({t.unit for t in taking_part if t.role == "participant"})
+        return self.listed(self.unit(unit) for unit in units)
 
-    def operations_answers(self, loop: Any) -> list[dict[str, str]]:
-        zh = self.language == "zh"
-        lines = [
-            {
-                "title": "查看始末" if zh else "The whole story",
-                "command": f"loopwright loop show {loop.id}",
-            }
-        ]
-        if loop.arbitration:
-            lines.append(
-                {
-                    "title": "裁定归属" if zh else "Decide whose it is",
-                    "command": f"loopwright triage decide {loop.id} --unit … --as …",
-                }
-            )
-        return lines
+    def listed(self, titles: Iterable[str]) -> str:
+        return ("、" if self.language == "zh" else ", ").join(titles)
 
     def triage(self) -> dict[str, Any]:
         row = self.facts.waiting
@@ -285,10 +363,35 @@ class Writer:
                 "oldest_at": self.when(row.due_at - hours) if row.due_at else "",
                 "due_at": self.when(row.due_at),
             },
-            "answer": [
-                {
-                    "title": "逐条判定" if self.language == "zh" else "Decide them",
-                    "command": "loopwright triage list",
-                }
-            ],
+            "answer": answers(("triage",), self.language),
         }
+
+
+def addressee(alarm: Event) -> tuple[str | None, str | None]:
+    """The unit and person that an alarm went to."""
+    return alarm.data.get("unit"), alarm.data.get("person")
+
+
+def working(hours: float, language: str) -> str:
+    """Working time in words, to the half hour; the last one to the minute."""
+    minutes = round(hours * 60)
+    if minutes <= 0:
+        return ""
+    if minutes < 60:
+        return f"{minutes} 分钟工作时间" if language == "zh" else f"{minutes} working minutes"
+    halves = round(minutes / 30) / 2
+    if language == "zh":
+        return f"{halves:g} 个工作小时"
+    return f"{halves:g} working hour{'s' if halves != 1 else ''}"
+
+
+def elapsed(span: timedelta, language: str) -> str:
+    """Time in words, its two largest parts: days and hours, hours and minutes, or minutes."""
+    minutes = span // timedelta(minutes=1)
+    if minutes <= 0:
+        return ""
+    parts = [minutes // 1440, minutes // 60 % 24, minutes % 60]
+    first = next(n for n, part in enumerate(parts) if part)
+    units = ("天", "小时", "分钟") if language == "zh" else ("d", "h", "min")
+    shown = list(zip(parts, units, strict=True))[first : first + 2]
+    return " ".join(f"{part} {unit}" for part, unit in shown if part)

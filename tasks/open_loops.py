@@ -5,7 +5,7 @@ order, and returns the changes for the door. Nothing is written here.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +23,7 @@ from policy.classify import Reading
 from policy.relate import Known, Relating, relate
 from policy.route import FEATURES, Circumstances, Decision, Features, features_from
 from tasks.change import Change, NewMessage
+from tasks.clocks import names_of
 from tasks.identify import propose
 from tasks.workspace import Workspace
 
@@ -57,7 +58,8 @@ class Context:
     like: dict[str, str] = field(default_factory=dict)
     repeats: Counter[tuple[str, str]] = field(default_factory=Counter)
     snapshots: dict[str, list[Any]] = field(default_factory=dict)
-    leads: dict[str, str] = field(default_factory=dict)
+    routes: dict[str, Any] = field(default_factory=dict)
+    """Loop -> its row, for who has it and by which clocks."""
     owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Loop -> its customer and topic."""
 
@@ -107,6 +109,7 @@ class Opener:
         self.ws, self.context, self.opening, self.now = ws, context, opening, now
         rulebook = ws.published.documents.rulebook
         self.window = timedelta(days=rulebook.reopen_days)
+        self.reopened: set[str] = set()
 
     def settle(self, candidates: Iterable[Found]) -> None:
         for found in candidates:
@@ -169,6 +172,7 @@ class Opener:
 
     def open_small(self, found: Found, features: Features, decision: Decision) -> str:
         loop, assignment = handle("L", self.now), self.assign(found, decision)
+        decision = self.with_clocks(decision)
         in_doubt = decision.loop == "triage" or assignment.lead is None
         likeness = likeness_of(self.ws, found)
         data = (
@@ -180,14 +184,32 @@ class Opener:
                 "complaint_number": found.row.complaint_number,
                 "likeness": likeness,
             }
+            | self.ws.clocks.at_receipt(
+                decision.clocks,
+                LoopKind.SMALL,
+                assignment.lead or self.ws.published.documents.organisation.operations,
+                decision.ladder,
+                found.row.received_at,
+            )
         )
         body = why(found, features, decision, assignment)
         self.add(Change(loop, EventKind.LOOP_OPENED, data, body=body, rule=decision.rule))
         if not in_doubt:
-            self.add(assign_ticket(loop, str(assignment.lead), "lead", self.now))
+            lead = str(assignment.lead)
+            clocks = self.ws.clocks.at_assignment(
+                decision.clocks, LoopKind.SMALL, lead, decision.ladder, self.now
+            )
+            self.add(assign_ticket(loop, lead, "lead", clocks, self.now))
         if likeness and (other := self.context.like.setdefault(likeness, loop)) != loop:
             self.opening.proposals.setdefault(other, loop)
         return loop
+
+    def with_clocks(self, decision: Decision) -> Decision:
+        """A loop that no rule decided runs by the policy's own clocks."""
+        if decision.clocks:
+            return decision
+        rulebook = self.ws.published.documents.rulebook
+        return replace(decision, clocks=rulebook.clocks, ladder=decision.ladder or rulebook.ladder)
 
     def assign(self, found: Found, decision: Decision) -> Assignment:
         documents, snapshot = self.ws.published.documents, self.snapshot(found)
@@ -196,18 +218,22 @@ class Opener:
         return assign(decision, place.topic if place else None, documents.organisation, unit)
 
     def follow(self, found: Found, relating: Relating, loop: str) -> None:
-        """Join an open loop or reopen a closed one."""
-        kind = EventKind.LOOP_JOINED if relating.act == "join" else EventKind.LOOP_REOPENED
+        """Join an open loop or reopen one that was resolved or closed."""
         data = {
             "issue": found.issue_id,
             "relation": Relation.SAME_COMPLAINT,
             "why": relating.why,
         }
-        messages: tuple[NewMessage, ...] = ()
-        if relating.act == "reopen" and loop in self.context.leads:
+        if relating.act == "join" or loop in self.reopened:
+            self.add(Change(loop, EventKind.LOOP_JOINED, data))
+            return
+        self.reopened.add(loop)
+        row, messages = self.context.routes.get(loop), tuple[NewMessage, ...]()
+        if row is not None:
             key = f"loop_reopened:{loop}:{found.issue_id}"
-            messages = (NewMessage(key, "loop_reopened", self.context.leads[loop]),)
-        self.add(Change(loop, kind, data, messages=messages))
+            messages = (NewMessage(key, "loop_reopened", row.lead),)
+            data |= clocks_anew(self.ws, row, self.now)
+        self.add(Change(loop, EventKind.LOOP_REOPENED, data, messages=messages))
 
     def link(self, found: Found, features: Features, decision: Decision, small: str) -> None:
         """Hang the customer's loop on the open big loop of its cause, a candidate if it is new."""
@@ -251,18 +277,25 @@ class Opener:
         self.opening.changes.append(stamped)
 
 
+def clocks_anew(ws: Workspace, row: Any, now: datetime) -> dict[str, str]:
+    """The owner's time when a loop is reopened. `row`: its kind, lead, clocks and ladder."""
+    return ws.clocks.at_assignment(
+        names_of(row.clocks), LoopKind(row.kind), row.lead, row.ladder, now
+    )
+
+
 def assign_ticket(
     loop: str,
     unit: str,
     role: str,
+    clocks: Mapping[str, str],
     now: datetime,
     template: str = "ticket_assigned",
-    values: dict[str, Any] | None = None,
 ) -> Change:
-    """The change that gives a unit a ticket of a loop and tells it so."""
+    """The change that gives a unit a ticket of a loop, with its clocks, and tells it so."""
     ticket = handle("T", now)
-    message = NewMessage(f"{template}:{ticket}", template, unit, ticket, values or {})
-    data = {"ticket": ticket, "unit": unit, "role": role}
+    message = NewMessage(f"{template}:{ticket}", template, unit, ticket)
+    data = {"ticket": ticket, "unit": unit, "role": role, **clocks}
     return Change(loop, EventKind.TICKET_ASSIGNED, data, messages=(message,))
 
 
@@ -333,7 +366,10 @@ KNOWN = (
     LOOPS.c.customer_id,
     LOOPS.c.topic,
     LOOPS.c.complaint_number,
+    LOOPS.c.kind,
     LOOPS.c.lead,
+    LOOPS.c.clocks,
+    LOOPS.c.ladder,
 )
 ALIVE = (LOOPS.c.kind == LoopKind.SMALL) & (
     LOOPS.c.outcome.is_(None) | (LOOPS.c.outcome != Outcome.MERGED)
@@ -342,7 +378,7 @@ ALIVE = (LOOPS.c.kind == LoopKind.SMALL) & (
 
 def known_of(context: Context, row: Any) -> Known:
     if row.lead:
-        context.leads[row.id] = row.lead
+        context.routes[row.id] = row
     if row.customer_id:
         context.owners[row.id] = (row.customer_id, row.topic)
     return Known(row.id, row.state, row.closed_at, row.version)

@@ -9,14 +9,19 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from models.base import table
+from models.clock import Clock
 from models.history import HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.ticket import Ticket
-from policy.transitions import Happening, Refused, Story, apply
+from models.verification import Verification
+from policy.story import Happening, Refused, Story
+from policy.transitions import apply
 
 LOOPS = table(Loop)
 TICKETS = table(Ticket)
+CLOCKS = table(Clock)
+VERIFICATIONS = table(Verification)
 EVENTS = table(HistoryEvent)
 LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
@@ -27,7 +32,10 @@ TABLES: tuple[tuple[Any, str], ...] = (
     (TICKETS, "loop_id"),
     (LOOP_ISSUES, "loop_id"),
     (LOOP_LINKS, "big_id"),
+    (CLOCKS, "loop_id"),
+    (VERIFICATIONS, "loop_id"),
 )
+PARTS = {"ticket": "tickets", "clock": "clocks", "verification": "verifications"}
 LISTED = 20
 
 
@@ -49,7 +57,7 @@ class Replay:
 
 
 def replay(tx: Connection) -> Replay:
-    """Rebuild all loops, tickets, their issues and links from events; compare with the tables."""
+    """Rebuild all loops and what belongs to them from events; compare with the tables."""
     result = Replay()
     for stories in story_pages(tx, result):
         compare(tx, stories, result)
@@ -128,8 +136,8 @@ def compare_row(
 def rows_of(stories: dict[str, Story], table: str) -> list[dict[str, Any]]:
     if table == "loop":
         return [s.loop for s in stories.values() if s.loop]
-    if table == "ticket":
-        return [t for s in stories.values() for t in s.tickets.values()]
+    if part := PARTS.get(table):
+        return [row for s in stories.values() for row in getattr(s, part).values()]
     if table == "loop_issue":
         return [
             {"loop_id": loop, "issue_id": i, "relation": r}

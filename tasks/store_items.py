@@ -98,7 +98,8 @@ def feedback_row(
     raw_id, version, previous, item = stored
     assert isinstance(item, FeedbackItem)
     rating = item.rating
-    received = item.received_at or item.said_at or now
+    stated = item.received_at or item.said_at
+    received = stated if stated and spec.received == "stated" else now
     return {
         "id": raw_id,
         "batch_id": batch,

@@ -9,20 +9,25 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Select, func, select
 
 from loopwright.errors import FindingError, LoopwrightError
 from models.base import table
+from models.clock import Clock as ClockRow
 from models.feedback import Batch
 from models.kinds import MessageState
 from models.message import Message
 from tasks.deliver import DeliveryCounts, deliver_lease, remind_triage
 from tasks.ingest import Counts
 from tasks.pull import new_files, pull_source, reads_files, sources_to_pull
+from tasks.review_causes import ReviewCounts, link_loops, open_candidates
 from tasks.triage import MAX_ATTEMPTS, TriageCounts, triage_lease
+from tasks.verify import VerifyCounts, ask, close_silent, resolved, unanswered
+from tasks.watch_clocks import WatchCounts, watch_lease
 from tasks.workspace import Workspace
 
 BATCHES = table(Batch)
+CLOCKS = table(ClockRow)
 MESSAGES = table(Message)
 
 T = TypeVar("T")
@@ -67,15 +72,51 @@ async def deliver_messages(ws: Workspace, clock: Clock, step: Step = call) -> di
     return vars(total)
 
 
+async def watch_clocks(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
+    """Remind, note breaches, climb ladders, until no clock is due."""
+    total = WatchCounts()
+    while counts := step("watch a lease", partial(watch_lease, ws, clock())):
+        total += counts
+    return vars(total)
+
+
+async def verify_resolutions(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
+    """Ask the customers of resolved loops; close those of customers who stayed silent."""
+    total: VerifyCounts = step("ask customers", partial(ask, ws, clock()))
+    total += step("end silences", partial(close_silent, ws, clock()))
+    return vars(total)
+
+
+async def review_causes(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
+    """Open a candidate for each recurring cause; hang customers' loops on their big loop."""
+    total: ReviewCounts = step("look for recurring causes", partial(open_candidates, ws, clock()))
+    total += step("link customers' loops", partial(link_loops, ws, clock()))
+    return vars(total)
+
+
 def waiting(ws: Workspace, now: datetime) -> dict[str, int]:
-    """What a sweep would find: new files, untriaged feedback, due messages."""
+    """What a sweep would find: new files, untriaged feedback, due clocks, customers to ask and
+    those who stayed silent, due messages."""
     files = sum(len(new_files(ws, spec)) for spec in sources_to_pull(ws) if reads_files(spec))
     with ws.db.read() as tx:
         left = func.coalesce(func.sum(BATCHES.c.size - BATCHES.c.position), 0)
         feedback = tx.execute(select(left).where(BATCHES.c.done_at.is_(None))).scalar_one()
         queued = (MESSAGES.c.state == MessageState.QUEUED) & (MESSAGES.c.due_at <= now)
         messages = tx.execute(select(func.count()).where(queued)).scalar_one()
-    return {"files": files, "feedback": int(feedback), "messages": messages}
+        clocks = tx.execute(select(func.count()).where(CLOCKS.c.next_at <= now)).scalar_one()
+        questions, silences = (count_of(tx, found) for found in (resolved(), unanswered(now)))
+    return {
+        "files": files,
+        "feedback": int(feedback),
+        "clocks": clocks,
+        "questions": questions,
+        "silences": silences,
+        "messages": messages,
+    }
+
+
+def count_of(tx: Connection, query: Select[Any]) -> int:
+    return int(tx.execute(select(func.count()).select_from(query.subquery())).scalar_one())
 
 
 def stuck_batches(ws: Workspace) -> int:
@@ -88,6 +129,9 @@ def stuck_batches(ws: Workspace) -> int:
 SWEEPS: dict[str, Callable[..., Awaitable[dict[str, int]]]] = {
     "ingest_feedback": ingest_feedback,
     "triage_feedback": triage_feedback,
+    "watch_clocks": watch_clocks,
+    "verify_resolutions": verify_resolutions,
     "deliver_messages": deliver_messages,
+    "review_causes": review_causes,
 }
 """Flow name -> its twin."""

@@ -12,6 +12,7 @@ from policy.classify import Classifier
 from policy.linear import LinearModel
 from policy.route import Place, Router, places
 from policy.source_spec import SourceSpec
+from tasks.clocks import Clocks
 from tasks.identify import Hasher
 from tasks.publish import Published, published
 from tasks.topic_model import topic_model
@@ -49,6 +50,10 @@ class Workspace:
     @cached_property
     def places(self) -> dict[str, Place]:
         return places(self.published.documents.taxonomy)
+
+    @cached_property
+    def clocks(self) -> Clocks:
+        return Clocks(self.published.documents)
 
     @cached_property
     def model(self) -> LinearModel | None:

@@ -229,7 +229,7 @@ def open_some(ws: Workspace, number: int, *, tickets: bool = True) -> list[str]:
     for loop, issue in zip(loops, sample_issues(ws.db, number), strict=True):
         changes.append(opening(loop, issue))
         if tickets:
-            changes.append(assign_ticket(loop, "DB", "lead", NOON))
+            changes.append(assign_ticket(loop, "DB", "lead", {}, NOON))
     change_now(ws, *changes)
     return loops
 

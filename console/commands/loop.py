@@ -1,6 +1,6 @@
-"""循环 / Loops: list them, tell one's story, explain a decision, merge two."""
+"""循环 / Loops: list, show, explain; customers' answers; big loops' plans and ends; merge, undo."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,16 +10,24 @@ from console.terminal import (
     Language,
     Limit,
     Person,
+    act,
     actor,
+    choose,
     emit,
     say,
     table,
     workspace,
 )
+from loopwright.errors import InputError
 from loopwright.glossary import title
+
+if TYPE_CHECKING:
+    from datetime import date
 
 NAME = "loop"
 app = typer.Typer(no_args_is_help=True)
+LINKS = 20
+"""So many linked loops are named; --json names all."""
 LoopId = Annotated[str, typer.Argument(help="A loop's id, or its last four or more characters.")]
 
 
@@ -75,15 +83,14 @@ def tell(story: dict[str, Any], lang: str) -> None:
     loop = story["loop"]
     say(
         f"{loop['id']}  {title('loop', loop['kind'], lang)} · {title('state', loop['state'], lang)}"
-        f" · {loop['priority'] or '-'} · {loop['topic']} › {loop['touchpoint']}"
+        f"{outcome_of(loop, lang)} · {loop['priority'] or '-'}"
+        f" · {loop['topic']} › {loop['touchpoint']}"
     )
     say(
         f"  lead {loop['lead'] or '-'} · level {title('level', loop['level'], lang)}"
         f" · received {loop['received_at']} · policy {loop['policy']} rule {loop['rule'] or '-'}"
     )
-    for name in ("big", "small"):
-        if story[name]:
-            say(f"  {title('loop', name, lang)}: {', '.join(story[name])}")
+    tell_links(story, lang)
     table(
         "问题 / issues",
         ("relation", "kind", "source", "received", "words"),
@@ -106,13 +113,15 @@ def tell(story: dict[str, Any], lang: str) -> None:
             for t in story["tickets"]
         ],
     )
+    tell_clocks(story["clocks"], lang)
+    tell_verifications(story["verifications"], lang)
     table(
         "消息 / messages",
-        ("template", "unit", "state", "tries", "sent"),
+        ("template", "to", "state", "tries", "sent"),
         [
             (
                 m["template"],
-                m["unit"],
+                recipient(m),
                 title("message", m["state"], lang),
                 m["attempts"],
                 m["sent_at"],
@@ -129,19 +138,88 @@ def tell(story: dict[str, Any], lang: str) -> None:
                 e["at"],
                 title("event", e["kind"], lang),
                 f"{e['actor_id']} ({e['actor_via']})",
-                event_words(e),
+                event_words(e, lang),
             )
             for e in story["events"]
         ],
     )
 
 
-def event_words(event: dict[str, Any]) -> str:
-    shown = [
-        str(v)
-        for k, v in event["data"].items()
-        if k in ("unit", "ticket", "suggested", "cause", "small", "why", "into") and v
-    ]
+def tell_links(story: dict[str, Any], lang: str) -> None:
+    """What hangs together, and a big loop's plan."""
+    for name in ("big", "small"):
+        if ids := story[name]:
+            more = f" … ({len(ids)})" if len(ids) > LINKS else ""
+            say(f"  {title('loop', name, lang)}: {', '.join(ids[:LINKS])}{more}")
+    if states := story["small_states"]:
+        say("    " + " · ".join(f"{title('state', s, lang)} {n}" for s, n in states.items()))
+    if cause := story["loop"]["cause"]:
+        say(f"  plan: cause {cause} · due {story['loop']['due_on']}")
+
+
+def outcome_of(loop: dict[str, Any], lang: str) -> str:
+    return f" ({title('outcome', loop['outcome'], lang)})" if loop["outcome"] else ""
+
+
+def tell_clocks(clocks: list[dict[str, Any]], lang: str) -> None:
+    if clocks:
+        table(
+            "时钟 / clocks",
+            ("clock", "kind", "ticket", "due", "reminded", "breached", "step", "stopped"),
+            [
+                (
+                    c["spec"],
+                    title("clock", c["kind"], lang),
+                    c["ticket_id"],
+                    f"{c['due_at']}{' ~' if c['provisional'] else ''}",
+                    c["reminded_at"],
+                    c["breached_at"],
+                    c["step"],
+                    c["stopped_at"],
+                )
+                for c in clocks
+            ],
+        )
+
+
+def tell_verifications(verifications: list[dict[str, Any]], lang: str) -> None:
+    if verifications:
+        table(
+            "回访验证 / verifications",
+            ("asked", "by", "answer until", "answer", "answered"),
+            [
+                (
+                    v["asked_at"],
+                    title("via", v["via"], lang),
+                    v["due_at"],
+                    v["answer"] and title("answer", v["answer"], lang),
+                    v["answered_at"],
+                )
+                for v in verifications
+            ],
+        )
+
+
+def recipient(message: dict[str, Any]) -> str:
+    """Who a message is for; `customer` with the unit that answers for it."""
+    if message["channel"] == "main":
+        return str(message["person"] or message["unit"])
+    return f"{message['channel']} ({message['unit']})"
+
+
+SHOWN = (
+    *("unit", "person", "ticket", "suggested", "cause", "small", "into"),
+    *("what", "how", "via", "answer", "outcome", "why", "step"),
+)
+"""What of an event's data is shown."""
+GROUPS = {"what": "told", "why": "why_closed"}
+"""Its group in the glossary, where that has another name."""
+
+
+def event_words(event: dict[str, Any], lang: str) -> str:
+    data = event["data"]
+    names = [name for name in data if name in SHOWN and data[name]]
+    shown = [title(GROUPS.get(name, name), data[name], lang) for name in names]
     return " · ".join([*shown, *event["words"].values()])
 
 
@@ -198,6 +276,55 @@ def failing(rule: dict[str, Any]) -> str:
 
 
 @app.command()
+def answer(
+    loop: LoopId,
+    said: Annotated[str, typer.Argument(metavar="yes|no|partly", help="Is it solved?")],
+    person: Person,
+    words: Annotated[str, typer.Option("--words", help="What the customer said.")] = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """客户答复 / The customer's answer: yes closes the loop, no or partly opens it again."""
+    from models.kinds import Answer
+    from tasks import verify
+
+    heard = choose(Answer, said, "answer")
+    act(
+        person,
+        lambda ws, by, now: verify.answer(ws, loop, heard, words, by, now),
+        "{} closed as verified" if heard is Answer.YES else "{} is open again",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def told(
+    loop: LoopId,
+    what: Annotated[str, typer.Option("--what", help="first-answer or decision")],
+    how: Annotated[str, typer.Option("--how", help="call, message or letter")],
+    person: Person,
+    reference: Annotated[
+        str, typer.Option("--reference", help="Of the call record, message or letter.")
+    ] = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """已告知客户 / The customer was told: stops the clocks that wait for it."""
+    from models.kinds import How, Told
+    from tasks import verify
+
+    news, way = choose(Told, what, "--what"), choose(How, how, "--how")
+    act(
+        person,
+        lambda ws, by, now: verify.tell_customer(ws, loop, news, way, reference, by, now),
+        "noted; loop {}",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def merge(
     loop: LoopId,
     into: Annotated[str, typer.Option("--into", help="The loop that goes on.")],
@@ -205,24 +332,31 @@ def merge(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """One complaint opened twice: close LOOP as merged, its issues join the other."""
-    from loopwright.now import utc_now
-    from tasks.decide import merge as merge_loops
+    """合并 / One complaint opened twice: close LOOP as merged, its issues join the other."""
+    from tasks import decide
 
-    with workspace(dry_run=dry_run) as ws:
-        kept = merge_loops(ws, loop, into, actor(ws, person), utc_now())
-    emit({"into": kept}, as_json, lambda: say(f"✓ merged into {kept}"))
+    act(
+        person,
+        lambda ws, by, now: decide.merge(ws, loop, into, by, now),
+        "merged into {}",
+        dry_run=dry_run,
+        as_json=as_json,
+        name="into",
+    )
 
 
 @app.command()
 def unmerge(loop: LoopId, person: Person, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """撤销合并 / Undo a merge: the loop opens again with its own issues."""
-    from loopwright.now import utc_now
-    from tasks.decide import unmerge as undo
+    from tasks import decide
 
-    with workspace(dry_run=dry_run) as ws:
-        opened = undo(ws, loop, actor(ws, person), utc_now())
-    emit({"loop": opened}, as_json, lambda: say(f"✓ {opened} is open again"))
+    act(
+        person,
+        lambda ws, by, now: decide.unmerge(ws, loop, by, now),
+        "{} is open again",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -234,12 +368,15 @@ def unlink(
     as_json: AsJson = False,
 ) -> None:
     """解除同因 / Undo «same cause»: the customer's loop leaves the big one."""
-    from loopwright.now import utc_now
-    from tasks.decide import unlink as undo
+    from tasks import decide
 
-    with workspace(dry_run=dry_run) as ws:
-        small = undo(ws, loop, big, actor(ws, person), utc_now())
-    emit({"loop": small}, as_json, lambda: say(f"✓ {small} stands alone"))
+    act(
+        person,
+        lambda ws, by, now: decide.unlink(ws, loop, big, by, now),
+        "{} stands alone",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -251,9 +388,78 @@ def withdraw(
     as_json: AsJson = False,
 ) -> None:
     """客户撤回 / The customer takes the complaint back."""
-    from loopwright.now import utc_now
-    from tasks.decide import withdraw as withdraw_loop
+    from tasks import decide
 
+    act(
+        person,
+        lambda ws, by, now: decide.withdraw(ws, loop, reason, by, now),
+        "{} closed as withdrawn",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def plan(
+    loop: LoopId,
+    cause: Annotated[str, typer.Option("--cause", help="The root: a cause code.")],
+    why: Annotated[str, typer.Option("--why", help="How the root was found.")],
+    actions: Annotated[str, typer.Option("--actions", help="What is done about it.")],
+    target: Annotated[str, typer.Option("--target", help="What will be so afterwards.")],
+    by: Annotated[str, typer.Option("--by", metavar="DATE", help="Until when: 2026-12-31.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """整改计划 / The lead's plan for a big loop; without it no ticket of it is resolved."""
+    from tasks import big_loops
+
+    due = day(by)
+    act(
+        person,
+        lambda ws, who, now: big_loops.plan(ws, loop, cause, why, actions, target, due, who, now),
+        "{} is planned",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def day(text: str) -> "date":
+    from datetime import date
+
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is not a day", "write it as 2026-12-31") from None
+
+
+@app.command()
+def close(
+    loop: LoopId,
+    outcome: Annotated[str, typer.Option("--outcome", help="not-proven or abandoned")],
+    reason: Annotated[str, typer.Option("--reason", help="Why it ends.")],
+    person: Person,
+    changed: Annotated[
+        str | None, typer.Option("--changed", help="What changed: customers are told this.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """关闭大循环 / End a big loop: its units, and the customers linked to it, are told once."""
+    from dataclasses import asdict
+
+    from loopwright.now import utc_now
+    from tasks import big_loops
+
+    how = outcome.replace("-", " ")
     with workspace(dry_run=dry_run) as ws:
-        closed = withdraw_loop(ws, loop, reason, actor(ws, person), utc_now())
-    emit({"loop": closed}, as_json, lambda: say(f"✓ {closed} closed as withdrawn"))
+        by, now = actor(ws, person), utc_now()
+        done = big_loops.close(ws, loop, how, reason, changed, by, now)
+    emit(
+        asdict(done),
+        as_json,
+        lambda: say(
+            f"✓ {done.loop} closed as {how}; customers told by mail: {done.told},"
+            f" who can only be called: {done.to_call}"
+        ),
+    )

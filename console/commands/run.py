@@ -9,12 +9,13 @@ import typer
 
 from console.terminal import AsJson, DryRun, emit, say, steps, workspace
 from loopwright.errors import InputError
+from loopwright.now import parse_now
 
 NAME = "run"
 
 
 def command(
-    flow: Annotated[str, typer.Argument(help="ingest_feedback, triage_feedback, deliver_messages")],
+    flow: Annotated[str, typer.Argument(help="ingest_feedback, triage_feedback, …")],
     no_prefect: Annotated[bool, typer.Option("--no-prefect", help="Run the flow's twin.")] = False,
     now: Annotated[str | None, typer.Option("--now", help="An ISO time to act at.")] = None,
     source: Annotated[str | None, typer.Option("--source", help="For ingest_feedback.")] = None,
@@ -29,28 +30,15 @@ def command(
     if source is not None and flow != "ingest_feedback":
         raise InputError("--source goes with ingest_feedback only", "leave it out")
     parameters = {"source": source} if source else {}
+    moment = parse_now(now) if now else None
     if dry_run:
-        counts = count_waiting(parse_now(now))
+        counts = count_waiting(moment)
     elif no_prefect:
-        counts = asyncio.run(run_twin(flow, parse_now(now), parameters))
-    elif now is not None:
-        raise InputError("--now needs --no-prefect", "a Prefect run acts at the present moment")
+        counts = asyncio.run(run_twin(flow, moment, parameters))
     else:
-        counts = run_flow(flow, parameters)
+        counts = run_flow(flow, parameters | ({"now": moment.isoformat()} if moment else {}))
     words = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     emit({"flow": flow} | counts, as_json, lambda: say(f"✓ {flow}: {words}"))
-
-
-def parse_now(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"--now {text!r} is no ISO time", "e.g. 2026-11-21T09:00+08:00") from None
-    if moment.tzinfo is None:
-        raise InputError(f"--now {text!r} has no zone", "add one, e.g. +08:00")
-    return moment
 
 
 async def run_twin(flow: str, now: datetime | None, parameters: dict[str, Any]) -> dict[str, int]:

@@ -10,9 +10,8 @@ from console.terminal import (
     Language,
     Limit,
     Person,
-    actor,
+    act,
     emit,
-    say,
     table,
     workspace,
 )
@@ -65,12 +64,15 @@ def accept(
     ticket: TicketId, person: Person, dry_run: DryRun = False, as_json: AsJson = False
 ) -> None:
     """接单 / Take the ticket."""
-    from loopwright.now import utc_now
     from tasks import hand_off
 
-    with workspace(dry_run=dry_run) as ws:
-        loop = hand_off.accept(ws, ticket, actor(ws, person), utc_now())
-    emit({"loop": loop}, as_json, lambda: say(f"✓ accepted; loop {loop}"))
+    act(
+        person,
+        lambda ws, by, now: hand_off.accept(ws, ticket, by, now),
+        "accepted; loop {}",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -83,12 +85,15 @@ def reject(
     as_json: AsJson = False,
 ) -> None:
     """不是我们的 / Not ours: say why and whose it is."""
-    from loopwright.now import utc_now
     from tasks import hand_off
 
-    with workspace(dry_run=dry_run) as ws:
-        loop = hand_off.reject(ws, ticket, reason, suggest, actor(ws, person), utc_now())
-    emit({"loop": loop}, as_json, lambda: say(f"✓ rejected; loop {loop}"))
+    act(
+        person,
+        lambda ws, by, now: hand_off.reject(ws, ticket, reason, suggest, by, now),
+        "rejected; loop {}",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -101,12 +106,15 @@ def transfer(
     as_json: AsJson = False,
 ) -> None:
     """转办 / Another unit goes on with it, both agreeing."""
-    from loopwright.now import utc_now
     from tasks import hand_off
 
-    with workspace(dry_run=dry_run) as ws:
-        loop = hand_off.transfer(ws, ticket, unit, reason, actor(ws, person), utc_now())
-    emit({"loop": loop}, as_json, lambda: say(f"✓ transferred to {unit}; loop {loop}"))
+    act(
+        person,
+        lambda ws, by, now: hand_off.transfer(ws, ticket, unit, reason, by, now),
+        f"transferred to {unit}; loop {{}}",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -119,9 +127,12 @@ def resolve(
     as_json: AsJson = False,
 ) -> None:
     """处理完毕 / Put right, with a coded cause and what was done."""
-    from loopwright.now import utc_now
     from tasks import hand_off
 
-    with workspace(dry_run=dry_run) as ws:
-        loop = hand_off.resolve(ws, ticket, cause, done, actor(ws, person), utc_now())
-    emit({"loop": loop}, as_json, lambda: say(f"✓ resolved; loop {loop}"))
+    act(
+        person,
+        lambda ws, by, now: hand_off.resolve(ws, ticket, cause, done, by, now),
+        "resolved; loop {}",
+        dry_run=dry_run,
+        as_json=as_json,
+    )

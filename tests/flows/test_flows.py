@@ -21,13 +21,14 @@ from loopwright.history.envelope import Actor
 from loopwright.migrate import upgrade
 from models.tables import metadata
 from tasks.publish import publish, read_folders
+from tasks.sweeps import SWEEPS
 from tests.flows.conftest import Server
 
 pytestmark = pytest.mark.flow
 
 ROOT = Path(__file__).parents[2]
 BANK = ROOT / "examples" / "bank"
-FLOWS = ("ingest_feedback", "triage_feedback", "deliver_messages")
+FLOWS = tuple(SWEEPS)
 CANARY = "金丝雀今早飞过柜台"
 PHONE = "19900009876"
 SOURCES = """\

@@ -251,7 +251,7 @@ def test_sixteen_writers_on_twenty_loops(ws: Workspace, another: Callable[[], Wo
         dice, done = Random(seed), 0
         for n in range(25):
             loop = dice.choice(loops)
-            one_ = assign_ticket(loop, "DB", "participant", NOON + timedelta(minutes=n))
+            one_ = assign_ticket(loop, "DB", "participant", {}, NOON + timedelta(minutes=n))
 
             def attempt(changes: list[Change]) -> None:
                 with worker.db.begin() as tx:
@@ -279,7 +279,7 @@ def test_sets_that_overlap_do_not_deadlock(ws: Workspace, another: Callable[[], 
         for _ in range(6):
             chosen = dice.sample(loops, 8)
             with worker.db.begin() as tx:
-                change(tx, [assign_ticket(loop, "DB", "participant", NOON) for loop in chosen],
+                change(tx, [assign_ticket(loop, "DB", "participant", {}, NOON) for loop in chosen],
                        NOON)  # fmt: skip
 
     with ThreadPoolExecutor(6) as pool:

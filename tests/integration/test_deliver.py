@@ -179,7 +179,7 @@ def test_a_dead_workers_lease_expires(ws: Workspace, out: FakeTransport) -> None
     """Claimed and perhaps sent, then the process died: sent again as the same message."""
     a_loop(ws)
     [claimed] = claim(ws, "token of the dead", NOON, 10)
-    [lost] = compose(ws, [claimed])
+    [lost] = compose(ws, [claimed], NOON)
     assert deliver(ws, NOON + LEASE - timedelta(seconds=1)) is None
     assert deliver(ws, NOON + LEASE) == DeliveryCounts(sent=1)
     assert not isinstance(lost, str)

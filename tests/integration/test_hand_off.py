@@ -13,7 +13,7 @@ from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
 from tasks.decide import decide_issue, decide_loop, decide_proposal, merge
-from tasks.hand_off import accept, act, find_ticket, reject, resolve
+from tasks.hand_off import Answer, Held, accept, changes_of, reject, resolve, settle, tickets_of
 from tasks.look import explain_loop, list_triage, show_loop
 from tasks.workspace import Workspace
 from tests.cast import (
@@ -73,14 +73,19 @@ def test_an_unknown_ticket(ws: Workspace, wanted: str) -> None:
         accept(ws, wanted, ZHANG, NOON)
 
 
+def accept_as_seen(ws: Workspace, seen: Held, actor: Actor) -> None:
+    said = Answer(seen.id, EventKind.TICKET_ACCEPTED, actor)
+    settle(ws, changes_of(ws, seen, said, NOON), NOON)
+
+
 def test_two_who_saw_the_same_ticket(ws: Workspace) -> None:
     """The second of two acceptances that both looked before either acted."""
     ticket = ticket_of(ws, a_loop(ws).id).id
-    seen = find_ticket(ws, ticket)
+    seen = tickets_of(ws, [ticket])[ticket]
     accept(ws, ticket, ZHANG, NOON)
     size = number_of(ws.db, HistoryEvent)
     with pytest.raises(ConflictError):
-        act(ws, seen, EventKind.TICKET_ACCEPTED, {}, None, LI, NOON)
+        accept_as_seen(ws, seen, LI)
     with pytest.raises(TransitionRefused, match="is accepted"):
         accept(ws, ticket, LI, NOON)
     assert number_of(ws.db, HistoryEvent) == size
@@ -89,10 +94,10 @@ def test_two_who_saw_the_same_ticket(ws: Workspace) -> None:
 def test_an_old_look_is_refused_where_the_step_itself_would_be_allowed(ws: Workspace) -> None:
     """The customer has complained again since: read that before you accept."""
     ticket = ticket_of(ws, a_loop(ws, LOGIN, customer="C1").id).id
-    seen = find_ticket(ws, ticket)
+    seen = tickets_of(ws, [ticket])[ticket]
     take_in(ws, {"text": LOGIN, "customer": "C1"})
     with pytest.raises(ConflictError, match="has changed since you looked"):
-        act(ws, seen, EventKind.TICKET_ACCEPTED, {}, None, ZHANG, NOON)
+        accept_as_seen(ws, seen, ZHANG)
     accept(ws, ticket, ZHANG, NOON)
 
 

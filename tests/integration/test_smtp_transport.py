@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +24,7 @@ from notifications.transport import (
     message_id,
     thread_id,
 )
+from tests.smtp_double import Relay, free_port, smtp
 
 SECRET = b"a secret of this installation"
 SENDER = "客户体验 <cx@bank.example>"
@@ -41,73 +41,10 @@ OUTGOING = Outgoing(
 )
 
 
-class Relay:
-    """A peer whose answers depend on the address, as real relays' do."""
-
-    def __init__(self) -> None:
-        self.accepted: list[Envelope] = []
-        self.connections = 0
-        self.drops = 0
-        self.delay = 0.0
-
-    async def handle_EHLO(
-        self,
-        server: Server,
-        session: Session,
-        envelope: Envelope,
-        hostname: str,
-        responses: list[str],
-    ) -> list[str]:
-        self.connections += 1
-        session.host_name = hostname
-        return responses
-
-    async def handle_MAIL(
-        self, server: Server, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address.startswith("banned"):
-            return "550 5.7.1 sender banned@bank.example refused"
-        envelope.mail_from = address
-        return "250 OK"
-
-    async def handle_RCPT(
-        self, server: Server, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address.startswith("full"):
-            return f"452 4.2.2 mailbox of {address} is full"
-        if address.startswith("nobody"):
-            return f"550 5.1.1 {address} does not exist"
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: Server, session: Session, envelope: Envelope) -> str:
-        await asyncio.sleep(self.delay)
-        if envelope.rcpt_tos[0].startswith("spam"):
-            return "554 5.7.1 content refused"
-        if envelope.rcpt_tos[0].startswith("greylist"):
-            return "451 4.7.1 try later"
-        self.accepted.append(envelope)
-        if self.drops:
-            self.drops -= 1
-            assert isinstance(server.transport, asyncio.Transport)
-            server.transport.abort()
-        return "250 2.0.0 queued as 7F3A"
-
-
 @pytest.fixture
 def relay() -> Iterator[tuple[Relay, SmtpSettings]]:
-    handler = Relay()
-    controller = Controller(handler, hostname="127.0.0.1", port=0)
-    controller.port = free_port()
-    controller.start()
-    yield handler, SmtpSettings("127.0.0.1", controller.port, timeout=2)
-    controller.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with smtp() as (handler, port):
+        yield handler, SmtpSettings("127.0.0.1", port, timeout=2)
 
 
 def batch(settings: SmtpSettings, *messages: Outgoing, sender: str = SENDER) -> list[Any]:

@@ -13,10 +13,12 @@ from loopwright.history.envelope import SYSTEM, Event, canonical, seal
 from loopwright.history.verify import verify
 from loopwright.ids import uuid7
 from models.base import table
+from models.clock import Clock
 from models.history import AuditHead, EventBody, HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.ticket import Ticket
+from models.verification import Verification
 from tasks.change import Change
 from tasks.hand_off import accept, resolve
 from tasks.replay import replay
@@ -320,13 +322,13 @@ def test_replay_counts(told: Workspace) -> None:
     with told.db.read() as tx:
         found = replay(tx)
     assert found.loops == number_of(told.db, Loop)
-    kept = (Loop, Ticket, LoopIssue, LoopLink)
+    kept = (Loop, Ticket, LoopIssue, LoopLink, Clock, Verification)
     assert found.made == found.stored == sum(number_of(told.db, model) for model in kept)
 
 
 ROWS: list[tuple[Any, dict[str, Any]]] = [
     (Loop, {"priority": "P9"}),
-    (Loop, {"topic": "transfer"}),
+    (Loop, {"topic": "elsewhere"}),
     (Loop, {"version": 40}),
     (Loop, {"bounces": 5}),
     (Loop, {"lead": "RK"}),
@@ -337,6 +339,8 @@ ROWS: list[tuple[Any, dict[str, Any]]] = [
     (Ticket, {"state": "accepted"}),
     (Ticket, {"suggested": "RK"}),
     (Ticket, {"role": "participant"}),
+    (Clock, {"due_at": NOON.replace(year=2030)}),
+    (Clock, {"spec": "another"}),
     (LoopIssue, {"relation": "same_cause"}),
     (LoopLink, {"relation": "same_complaint"}),
 ]

@@ -30,7 +30,7 @@ def payloads(spec: SourceSpec, data: bytes) -> list[str]:
 
 
 def gzipped(data: bytes) -> bytes:
-    return gzip.compress(data)
+    return gzip.compress(data, mtime=0)
 
 
 def zipped(files: dict[str, bytes]) -> bytes:

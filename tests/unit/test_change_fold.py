@@ -7,7 +7,7 @@ import pytest
 
 from loopwright.errors import ConflictError, TransitionRefused
 from models.kinds import EventKind
-from policy.transitions import Story
+from policy.story import Story
 from tasks.change import Change, Ledger, NewMessage, fold, message_row, new_issues, new_links
 from tests.cast import NOON, ZHANG, opening
 

@@ -100,6 +100,23 @@ def test_a_sweep_that_fails_rests_and_does_not_hold_up_the_others(ws: Workspace)
     assert number_of(ws.db, Message) >= 2, "triage went on"
 
 
+def test_a_source_that_could_not_be_read_is_tried_again(ws: Workspace) -> None:
+    inbox, rest = Inbox(ws.settings.inbox), Rest()
+    path = put(ws, "a.txt", LOGIN)
+    path.write_bytes(b"\0" * 9)
+    for _ in range(2):
+        asyncio.run(look(ws, noon, inbox, rest))
+    assert rest.failures == {"ingest_feedback posts": 1}
+    put(ws, "a.txt", LOGIN)
+    asyncio.run(look(ws, noon, inbox, rest))
+    assert not sent(ws), "it rests first"
+    rest.until.clear()
+    asyncio.run(look(ws, noon, inbox, rest))
+    assert sent(ws)
+    assert not rest.failures
+    assert not inbox.failed
+
+
 def test_a_new_publication_is_used_from_the_next_look(ws: Workspace) -> None:
     first = current(ws)
     assert current(first) is first

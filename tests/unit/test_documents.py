@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from models.kinds import IssueKind, Level, UnitLevel, Yields
 from policy.documents import KINDS, DocumentSet, Mistake, is_document, load_set, schema
+from policy.rulebook import Recurrence
 from policy.timing import Override
 
 BANK = Path(__file__).parents[2] / "examples" / "bank"
@@ -73,11 +74,17 @@ rules:
 tests:
   - {given: {emotion: 2, topic: annual-fee}, expect: {rule: angry, loop: big}}
   - {name: plain, given: {}, expect: {rule: rest}}
+clocks: [owner, plan]
+ladder: std
+silence_days: 5
+recurrence: {customers: 3, window_days: 10, baseline_days: 40, alpha: 0.05}
 """,
     "clocks.yaml": """
 clocks:
   - {id: owner, kind: owner, title: {zh: 处理, en: Solve}, starts: assignment, stops: resolved,
      business_days: 3, calendar: office}
+  - {id: plan, kind: owner, title: {zh: 整改, en: Plan}, starts: assignment, stops: resolved,
+     business_days: 15, loop: big}
 """,
     "ladders.yaml": """
 ladders:
@@ -145,6 +152,8 @@ def test_a_good_set_becomes_values() -> None:
     assert documents.taxonomy.topics[0].words.unless == ("免年费",)
     assert documents.taxonomy.signals[0].kind is IssueKind.COMPLAINT
     assert documents.rulebook.rules[0].then.level is Level.SEVERAL
+    assert documents.rulebook.recurrence == Recurrence(3, 10, 40, 0.05)
+    assert [clock.loop for clock in documents.clocks] == ["any", "big"]
     assert documents.ladders[0].quiet == ("21:00", "08:00")
     assert isinstance(documents.ladders[0].steps[0].after_hours, float)
     assert documents.sources[1].yields is Yields.MEASURES
@@ -180,7 +189,7 @@ def test_lists_add_up_over_files() -> None:
     documents, mistakes = load({"more/clocks.yaml": more})
     assert mistakes == []
     assert documents is not None
-    assert {c.id for c in documents.clocks} == {"owner", "legal"}
+    assert {c.id for c in documents.clocks} == {"owner", "plan", "legal"}
 
 
 @pytest.mark.parametrize(
@@ -438,6 +447,39 @@ BROKEN = [
         "",
     ),
     ("policy.yaml", "id: rest", "id: angry", 10, "used twice", "own id"),
+    ("policy.yaml", "[owner, plan]", "[owner, plam]", 17, "unknown clock `plam`", "`plan`"),
+    ("policy.yaml", "\nladder: std", "\nladder: sdt", 18, "unknown ladder `sdt`", "`std`"),
+    ("policy.yaml", "silence_days: 5", "silence_days: 0", 19, "cannot be 0", "1 or more"),
+    ("policy.yaml", "customers: 3", "customers: 1", 20, "`customers` cannot be 1", "2 or more"),
+    ("policy.yaml", "window_days: 10", "window_days: 0", 20, "cannot be 0", "1 or more"),
+    ("policy.yaml", "window_days: 10", "window_days: 50", 20, "shorter than the", "50 days"),
+    ("policy.yaml", "alpha: 0.05", "alpha: 0", 20, "`alpha` cannot be 0", "more than 0"),
+    ("policy.yaml", "alpha: 0.05", "alpha: 1", 20, "`alpha` cannot be 1", "less than 1"),
+    (
+        "policy.yaml",
+        "clocks: [owner]",
+        "clocks: [plan]",
+        9,
+        "none of the clocks runs for a small loop",
+        "`any`",
+    ),
+    (
+        "policy.yaml",
+        "[owner, plan]",
+        "[plan]",
+        17,
+        "none of the clocks runs for a small loop",
+        "`any`",
+    ),
+    (
+        "policy.yaml",
+        "lead: unit:B1",
+        "lead: unit:B1, clocks: [owner, plan]",
+        13,
+        "clock `plan` runs for big loops only",
+        "remove it",
+    ),
+    ("clocks.yaml", "loop: big", "loop: bg", 6, "`loop` cannot be `bg`", "`big`"),
     (
         "clocks.yaml",
         "business_days: 3",
@@ -574,6 +616,19 @@ def test_a_mistake_says_where_what_and_what_to_do(
     hits = [m for m in mistakes if (m.file, m.line) == (file, line) and what in m.what]
     assert hits, mistakes
     assert any(fix in m.fix for m in hits), mistakes
+
+
+def test_a_rule_that_opens_a_big_loop_names_a_clock_that_runs_for_it() -> None:
+    text = GOOD["clocks.yaml"].replace("calendar: office", "calendar: office, loop: small")
+    _, mistakes = load({"clocks.yaml": text})
+    assert [(m.file, m.line, m.what, m.fix) for m in mistakes] == [
+        (
+            "policy.yaml",
+            9,
+            "none of the clocks runs for a big loop",
+            "add one whose `loop` is `big` or `any`",
+        )
+    ]
 
 
 def test_every_mistake_is_reported_at_once() -> None:

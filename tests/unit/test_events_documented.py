@@ -8,7 +8,8 @@ import pytest
 from loopwright.history.envelope import SYSTEM, Event, fields
 from loopwright.now import utc_now
 from models.kinds import EventKind
-from policy.transitions import EFFECTS, Happening, Story, opened
+from policy.effects import EFFECTS, opened
+from policy.story import Happening, Story
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "events.md").read_text("utf-8")
 ROWS = {
@@ -17,6 +18,9 @@ ROWS = {
         r"^\| `([a-z]+\.[a-z_]+)` \| [^|]+ \|([^|]*)\|[^|]*\|([^|]*)\|$", PAGE, re.MULTILINE
     )
 }
+
+
+ANSWERS = {"by": "2026-11-22", "outcome": "verified"}
 
 
 class Asked(dict[str, str]):
@@ -28,7 +32,7 @@ class Asked(dict[str, str]):
 
     def __missing__(self, key: str) -> str:
         self.keys_asked.add(key)
-        return "2026-11-22T00:00:00+00:00"
+        return ANSWERS.get(key, "2026-11-22T00:00:00+00:00")
 
     def get(self, key: str, default: object = None) -> str:
         return self[key]
@@ -44,7 +48,12 @@ def test_every_key_the_state_needs_is_documented(kind: EventKind) -> None:
     if kind is not EventKind.LOOP_OPENED:
         opened(story, Happening("L", EventKind.LOOP_OPENED, Asked(), utc_now()))
         story.loop["kind"] = "big"
-        story.tickets[data["ticket"]] = {"state": "assigned", "role": "lead"}
+        story.tickets[data["ticket"]] = {
+            "id": data["ticket"],
+            "state": "assigned",
+            "role": "lead",
+        }
+        story.clocks[data["clock"]] = {"stopped_at": None, "stops": "told", "ticket_id": None}
         story.issues[data["issue"]] = "same_complaint"
         story.links[data["small"]] = "same_cause"
         data.keys_asked.clear()

@@ -11,7 +11,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifications.context import CONTEXT, WORDS_LIMIT, Leaf, Many, mask_context
+from notifications.context import (
+    CONTEXT,
+    LETTER_LIMIT,
+    TO_CUSTOMERS,
+    WORDS_LIMIT,
+    Leaf,
+    Many,
+    mask_context,
+)
 from notifications.lint import lint_template
 from notifications.retry import ATTEMPTS, LIMIT, backoff
 from notifications.templates import RenderError, render
@@ -62,6 +70,7 @@ ZH: dict[str, Any] = {
     "triage": {"count": 12, "oldest_at": "11月20日 16:40", "due_at": "11月21日 16:40"},
     "reasons": [{"title": "主题不明", "count": 8}, {"title": "规则出错", "count": 4}],
     "customers": {"count": 23},
+    "evidence": "14 天内 23 位客户，约为平常的 3.1 倍",
     "departments": [{"title": "电子银行部"}, {"title": "信息科技部"}],
     "answer": [
         {"title": "接单", "command": "loopwright ticket accept T261121-7K3Q9FAB --as 工号"},
@@ -69,6 +78,35 @@ ZH: dict[str, Any] = {
         {"title": "办结", "command": "loopwright ticket resolve T261121-7K3Q9FAB --cause 代码"},
     ],
     "link": "https://cx.example/t/T261121-7K3Q9FAB",
+    "person": {"name": "刘一民"},
+    "role": {"id": "lead", "title": "牵头部门"},
+    "lead": {"title": "电子银行部"},
+    "participants": "信息科技部、运营管理部",
+    "outcome": {"id": "not proven", "title": "成效未证实"},
+    "changed": "登录页会说明停在哪一步、该怎么办；验证码通道已扩容。咨询电话 13800138000。",
+    "clock": {
+        "number": "T261121-7K3Q9FAB",
+        "title": "小循环承办（3 个工作日）",
+        "stops": "resolved",
+        "due_at": "2026-11-24 18:00",
+        "left": "7.5 个工作小时",
+        "overdue": "4 个工作小时",
+        "ladder_title": "标准阶梯",
+    },
+    "owner": {"title": "电子银行部"},
+    "climb": {"tell": "manager2", "title": "上级负责人"},
+    "told": [
+        {"who": "电子银行部", "what": "到期前提醒", "at": "2026-11-24 10:00"},
+        {"who": "电子银行部", "what": "时限已过", "at": "2026-11-24 18:00"},
+    ],
+    "passed": "部门负责人",
+    "matter": {
+        "number": "L261121-4M8Z2QTC",
+        "topic_title": "手机银行登录失败",
+        "said_on": "2026年11月21日",
+    },
+    "done": "已为客户 138 0013 8000 重置登录密码并核对设备，当日可正常登录。",
+    "answer_by": "2026年12月1日",
 }
 EN: dict[str, Any] = {
     **ZH,
@@ -109,11 +147,43 @@ EN: dict[str, Any] = {
     ],
     "triage": {"count": 12, "oldest_at": "20 Nov 16:40", "due_at": "21 Nov 16:40"},
     "reasons": [{"title": "topic unclear", "count": 8}, {"title": "rule failed", "count": 4}],
+    "evidence": "23 customers in 14 days, about 3.1 times the usual",
     "departments": [{"title": "Digital Banking"}, {"title": "Technology"}],
     "answer": [
         {"title": "Accept", "command": "loopwright ticket accept T261121-7K3Q9FAB --as ID"},
         {"title": "Reject", "command": "loopwright ticket reject T261121-7K3Q9FAB --reason WHY"},
     ],
+    "person": {"name": "Liu Yimin"},
+    "role": {"id": "participant", "title": "participant"},
+    "lead": {"title": "Digital Banking"},
+    "participants": "Technology, Operations",
+    "outcome": {"id": "abandoned", "title": "abandoned"},
+    "changed": "The login page now says at which step it stopped and what to do. Call 13800138000.",
+    "clock": {
+        **ZH["clock"],
+        "title": "Small loop handling (3 business days)",
+        "left": "7.5 working hours",
+        "overdue": "4 working hours",
+        "ladder_title": "Standard ladder",
+    },
+    "owner": {"title": "Digital Banking"},
+    "climb": {"tell": "ops", "title": "customer experience operations"},
+    "told": [
+        {"who": "Digital Banking", "what": "reminded before due", "at": "2026-11-24 10:00"},
+        {
+            "who": "Liu Yimin (Digital Banking)",
+            "what": "taken up the line",
+            "at": "2026-11-25 11:00",
+        },
+    ],
+    "passed": "the head's manager",
+    "matter": {
+        **ZH["matter"],
+        "topic_title": "Mobile login fails",
+        "said_on": "21 November 2026",
+    },
+    "done": "We reset the password of customer 138 0013 8000 and checked the device.",
+    "answer_by": "1 December 2026",
 }
 CONTEXTS = {"zh": ZH, "en": EN}
 
@@ -169,7 +239,7 @@ def test_a_message_shows_no_personal_data_and_loads_nothing(name: str, language:
     whole = made.subject + made.text + made.html
     for canary in ("13800138000", "138 0013 8000", "张伟", "John Smith", "http://example.com"):
         assert canary not in whole
-    assert set(Page(made.html).links) == {ZH["link"]}
+    assert set(Page(made.html).links) == (set() if name in TO_CUSTOMERS else {ZH["link"]})
     assert not re.search(r"\bsrc=|@import|url\(|<script|<link", made.html)
 
 
@@ -229,6 +299,98 @@ def test_only_declared_values_reach_a_template() -> None:
     )
     assert set(masked) == {"organisation", "answer", "link", "triage", "reasons"}
     assert set(masked["triage"]) == {"count", "oldest_at", "due_at"}
+
+
+WAYS = {
+    "first_answer": ("请在到期前联系客户", "Contact the customer before it is due"),
+    "told": ("请在到期前把处理决定告知客户", "Tell the customer your decision before it is due"),
+    "closed": ("得到客户确认", "have the customer confirm it"),
+    "resolved": ("请现在就退回或转办", "reject it or pass it on now"),
+}
+
+
+@pytest.mark.parametrize("stops", WAYS)
+def test_a_reminder_asks_for_what_stops_its_clock(stops: str) -> None:
+    for language, asked in zip(CONTEXTS, WAYS[stops], strict=True):
+        context = CONTEXTS[language]
+        made = render(
+            TEMPLATES["clock_reminder"],
+            language,
+            {**context, "clock": {**context["clock"], "stops": stops}},
+        )
+        assert asked in made.text
+        assert asked in made.html
+        others = {words for pair in WAYS.values() for words in pair} - {*WAYS[stops]}
+        assert not [words for words in others if words in made.text]
+
+
+@pytest.mark.parametrize("tell", ["owner", "manager", "manager2", "ops", "senior", ""])
+def test_each_step_of_the_ladder_is_asked_for_something_else(tell: str) -> None:
+    asked = set()
+    for other in ("owner", "manager", "manager2", "ops", "senior"):
+        context = {**ZH, "climb": {"tell": other, "title": "x"}}
+        made = render(TEMPLATES["clock_climbed"], "zh", context)
+        asked.add(made.text.split("【请您做什么】")[1].split("【怎样处理】")[0])
+    assert len(asked) == 5
+    made = render(TEMPLATES["clock_climbed"], "en", {**EN, "climb": {"tell": tell}})
+    assert "WHAT WE ASK OF YOU\n" in made.text
+    assert "()" not in made.text
+
+
+def test_a_provisional_time_says_so() -> None:
+    for language, shown in (
+        ("zh", "4 个工作小时（暂定）。"),
+        ("en", "4 working hours ago (暂定)."),
+    ):
+        context = CONTEXTS[language]
+        clock = {**context["clock"], "provisional": "暂定"}
+        made = render(TEMPLATES["clock_breached"], language, {**context, "clock": clock})
+        assert shown in made.text
+        assert "（）" not in render(TEMPLATES["clock_breached"], language, context).html
+
+
+def test_a_unit_is_greeted_where_nobody_is_named() -> None:
+    for name in ("clock_reminder", "clock_breached", "clock_climbed"):
+        unnamed = render(TEMPLATES[name], "zh", {**ZH, "person": {}})
+        assert unnamed.text.startswith("电子银行部负责同事：您好！\n\n有一件") or (
+            name == "clock_climbed" and unnamed.text.startswith("电子银行部负责同事：您好！\n\n")
+        )
+        assert render(TEMPLATES[name], "zh", ZH).text.startswith("刘一民，您好！\n\n")
+
+
+# What stands in the rooms of the house and must not reach a customer.
+INTERNAL = (
+    "loopwright", "--as", "P2", "R6", "策略", "policy", "单一部门", "one department can",
+    "T261121", "工单", "ticket", "小循环", "small loop", "电子银行部", "Digital Banking",
+    "情绪", "Emotion", "刘一民", "Liu Yimin", "标准阶梯",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+@pytest.mark.parametrize("name", sorted(TO_CUSTOMERS))
+def test_customers_see_nothing_of_the_house(name: str, language: str) -> None:
+    made = render(TEMPLATES[name], language, CONTEXTS[language])
+    whole = made.subject + made.text + " ".join(Page(made.html).words)
+    assert [word for word in INTERNAL if word in whole] == []
+    assert ZH["matter"]["number"] in made.subject
+    assert "forward" not in whole
+    assert "转发" not in whole
+
+
+def test_customer_templates_declare_nothing_of_the_staffs() -> None:
+    staffs = {n for name, shape in CONTEXT.items() if name not in TO_CUSTOMERS for n in shape}
+    shared = {name for one in TO_CUSTOMERS for name in CONTEXT[one]} & staffs
+    assert shared == {"organisation", "matter", "done", "answer_by", "changed"}
+
+
+def test_a_customer_is_not_told_of_nothing() -> None:
+    with pytest.raises(RenderError, match="changed"):
+        render(TEMPLATES["cause_closed"], "zh", {**ZH, "changed": None})
+
+
+def test_a_letter_to_a_customer_is_longer_than_a_glance() -> None:
+    words = "改" * 2 * LETTER_LIMIT
+    assert len(mask_context("cause_closed", {"changed": words})["changed"]) == LETTER_LIMIT
 
 
 def test_free_text_is_cut_after_masking() -> None:

@@ -15,7 +15,13 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 ROOT = Path(__file__).parents[2]
 DOCUMENT: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))
 DEPLOYMENTS: list[dict[str, Any]] = DOCUMENT["deployments"]
-FLOWS = {"ingest_feedback", "triage_feedback", "deliver_messages"}
+FLOWS = {
+    "ingest_feedback",
+    "triage_feedback",
+    "deliver_messages",
+    "verify_resolutions",
+    "review_causes",
+}
 
 each = pytest.mark.parametrize("entry", DEPLOYMENTS, ids=lambda entry: str(entry["name"]))
 

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from models.kinds import EventKind, LoopState, Outcome, TicketState
-from policy.transitions import EFFECTS, Happening, Refused, Story, apply, follow
+from policy.clock_notation import Start, parse
+from policy.effects import EFFECTS
+from policy.story import Happening, Refused, Story
+from policy.transitions import CLOSES, apply, follow
 
 NOW = datetime(2026, 8, 3, 4, tzinfo=UTC)
 K, L, T = EventKind, LoopState, TicketState
@@ -43,6 +46,17 @@ DATA: dict[EventKind, dict[str, Any]] = {
     K.TICKET_REJECTED: {"ticket": "T1", "suggested": "CC"},
     K.TICKET_TRANSFERRED: {"ticket": "T1", "unit": "CC"},
     K.TICKET_RESOLVED: {"ticket": "T1", "cause": "C01"},
+    K.LOOP_CUSTOMER_TOLD: {"what": "first_answer", "how": "call"},
+    K.LOOP_TRIAGED: {"lead": "CC", "priority": "P2"},
+    K.LOOP_PLANNED: {"cause": "C01", "target": "none left", "by": "2026-09-30"},
+    K.LOOP_STARTED: {},
+    K.LOOP_CLOSED: {"outcome": "unfounded", "why": "checked"},
+    K.VERIFICATION_ASKED: {"verification": "V1", "via": "mail", "due_at": NOW.isoformat()},
+    K.VERIFICATION_ANSWERED: {"verification": "V1", "answer": "yes"},
+    K.CLOCK_REMINDED: {"clock": "K1", "next_at": NOW.isoformat()},
+    K.CLOCK_BREACHED: {"clock": "K1", "next_at": None},
+    K.CLOCK_CLIMBED: {"clock": "K2", "step": "manager", "next_at": None},
+    K.CLOCK_MOVED: {"clock": "K1", "next_at": NOW.isoformat()},
 }
 OPEN = set(L) - {L.CLOSED}
 WORKING = {L.OPEN, L.TRIAGED, L.PLANNED, L.ACTING}
@@ -64,7 +78,18 @@ ALLOWED: dict[EventKind, set[LoopState]] = {
     K.TICKET_ACCEPTED: WORKING,
     K.TICKET_REJECTED: WORKING,
     K.TICKET_TRANSFERRED: WORKING,
-    K.TICKET_RESOLVED: WORKING,
+    K.TICKET_RESOLVED: WORKING - {L.TRIAGED},
+    K.LOOP_CUSTOMER_TOLD: OPEN,
+    K.LOOP_TRIAGED: {L.CANDIDATE},
+    K.LOOP_PLANNED: {L.TRIAGED},
+    K.LOOP_STARTED: {L.PLANNED},
+    K.LOOP_CLOSED: {L.TRIAGE, L.OPEN, L.RESOLVED, L.VERIFYING},
+    K.VERIFICATION_ASKED: {L.RESOLVED},
+    K.VERIFICATION_ANSWERED: {L.RESOLVED, L.VERIFYING, L.CLOSED},
+    K.CLOCK_REMINDED: OPEN,
+    K.CLOCK_BREACHED: OPEN,
+    K.CLOCK_CLIMBED: OPEN,
+    K.CLOCK_MOVED: OPEN,
 }
 TICKETS = {
     K.TICKET_ACCEPTED: {T.ASSIGNED},
@@ -87,7 +112,14 @@ def story(kind: str = "small", state: str = "open", ticket: str | None = "assign
         made.tickets["T1"]["state"] = ticket
     made.issues["I5"], made.links["S5"] = "same_complaint", "same_cause"
     made.loop["state"] = state
+    made.clocks = {"K1": clock("K1"), "K2": clock("K2", breached_at=NOW, stops="told")}
     return made
+
+
+def clock(name: str, **changed: Any) -> dict[str, Any]:
+    """A clock of ticket T1 that runs."""
+    fresh = dict.fromkeys(("stopped_at", "reminded_at", "breached_at", "step"))
+    return fresh | {"id": name, "ticket_id": "T1", "stops": "resolved", "next_at": NOW} | changed
 
 
 def attempt(made: Story, one: Happening) -> bool:
@@ -117,7 +149,7 @@ def test_the_issue_that_opened_a_loop_stays() -> None:
 
 
 def test_every_kind_of_a_loop_is_known() -> None:
-    of_loops = {k for k in K if k.startswith(("loop.", "ticket."))}
+    of_loops = {k for k in K if k.startswith(("loop.", "ticket.", "clock.", "verification."))}
     assert of_loops == set(EFFECTS) == set(DATA) == set(ALLOWED)
 
 
@@ -160,6 +192,12 @@ REFUSALS = [
     (K.LOOP_DETACHED, {"issue": "I1"}, "I1 has not joined"),
     (K.LOOP_DETACHED, {"issue": "I8"}, "I8 has not joined"),
     (K.LOOP_UNLINKED, {"small": "S9"}, "S9 is not linked"),
+    (K.CLOCK_REMINDED, {"clock": "K9"}, "no clock K9"),
+    (K.CLOCK_REMINDED, {"clock": "K2"}, "has been or cannot be"),
+    (K.CLOCK_BREACHED, {"clock": "K2"}, "has been or cannot be"),
+    (K.CLOCK_CLIMBED, {"clock": "K1"}, "has been or cannot be"),
+    (K.LOOP_CLOSED, {"outcome": "verified"}, "cannot close as 'verified'"),
+    (K.LOOP_CLOSED, {"outcome": "abandoned"}, "small loop"),
 ]
 
 
@@ -200,6 +238,141 @@ def test_last_ticket_resolves_the_loop(states: list[str], resolves: bool) -> Non
         made.tickets[f"T{n}"] = {"id": f"T{n}", "state": state}
     assert follow(made, K.TICKET_RESOLVED) == (K.LOOP_RESOLVED if resolves else None)
     assert all(follow(made, kind) is None for kind in DATA if kind is not K.TICKET_RESOLVED)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("kind", ["small", "big"])
+@pytest.mark.parametrize("state", L)
+def test_how_a_loop_may_close(outcome: Outcome, kind: str, state: LoopState) -> None:
+    small, settled = kind == "small", {L.RESOLVED, L.VERIFYING}
+    allowed: dict[Outcome, set[LoopState]] = {
+        Outcome.VERIFIED: settled if small else set(),
+        Outcome.UNVERIFIED: settled if small else set(),
+        Outcome.UNFOUNDED: settled | {L.TRIAGE, L.OPEN} if small else set(),
+        Outcome.NOT_PROVEN: set() if small else {L.WATCHING},
+        Outcome.ABANDONED: set() if small else OPEN,
+    }
+    made = story(kind, state)
+    taken = attempt(made, event(K.LOOP_CLOSED, outcome=outcome))
+    assert taken is (state in allowed.get(outcome, set()))
+    assert Outcome.PROVEN not in CLOSES
+    if taken:
+        assert made.loop["outcome"] == outcome
+        assert all(c["stopped_at"] == NOW and c["next_at"] is None for c in made.clocks.values())
+
+
+def test_a_planned_big_loop_starts_with_the_first_ticket_accepted() -> None:
+    made = story("big", "triaged")
+    apply(made, event(K.TICKET_ACCEPTED))
+    assert follow(made, K.TICKET_ACCEPTED) is None
+    apply(made, event(K.LOOP_PLANNED))
+    assert follow(made, K.LOOP_PLANNED) is K.LOOP_STARTED
+    waiting = story("big", "triaged")
+    apply(waiting, event(K.LOOP_PLANNED))
+    assert follow(waiting, K.LOOP_PLANNED) is None
+    apply(waiting, event(K.TICKET_ACCEPTED))
+    assert follow(waiting, K.TICKET_ACCEPTED) is K.LOOP_STARTED
+
+
+def test_a_big_loop_is_watched_when_its_tickets_are_resolved() -> None:
+    made = story("big", "acting")
+    apply(made, event(K.TICKET_RESOLVED))
+    apply(made, event(K.LOOP_RESOLVED))
+    assert made.loop["state"] == L.WATCHING
+
+
+DUE, WARN = NOW + timedelta(days=3), NOW + timedelta(days=2)
+RUNS = str(Start("owner", "resolved", DUE, WARN, provisional=True))
+LEGAL = str(Start("legal", "told", DUE, None))
+
+
+def test_a_start_reads_back() -> None:
+    assert parse(RUNS) == Start("owner", "resolved", DUE, WARN, provisional=True)
+    assert parse(LEGAL) == Start("legal", "told", DUE, None)
+    with pytest.raises(ValueError, match="no start"):
+        parse(RUNS + " twice")
+
+
+def test_clocks_start_inside_other_events() -> None:
+    made = Story()
+    apply(made, event(K.LOOP_OPENED, **{"clock:legal": LEGAL}))
+    apply(made, event(K.TICKET_ASSIGNED, NOW + timedelta(hours=1), **{"clock:owner": RUNS}))
+    legal, owner = made.clocks["L1.0.legal"], made.clocks["L1.1.owner.T2"]
+    assert (legal["ticket_id"], legal["started_at"], legal["due_at"]) == (None, NOW, DUE)
+    assert (owner["ticket_id"], owner["started_at"]) == ("T2", NOW + timedelta(hours=1))
+    assert (owner["next_at"], owner["provisional"], legal["provisional"]) == (WARN, True, False)
+
+
+def running(*changes: Happening) -> list[str]:
+    """Which of a loop's three clocks still run after the changes."""
+    made = Story()
+    answer = str(Start("customer", "first_answer", DUE, WARN))
+    apply(made, event(K.LOOP_OPENED, **{"clock:legal": LEGAL, "clock:customer": answer}))
+    assigned = {"ticket": "T1", "unit": "DB", "role": "lead"}
+    apply(made, event(K.TICKET_ASSIGNED, **assigned, **{"clock:owner": RUNS}))
+    for change in changes:
+        apply(made, change)
+    return sorted(c["spec"] for c in made.clocks.values() if c["stopped_at"] is None)
+
+
+RESOLVED = (event(K.TICKET_RESOLVED), event(K.LOOP_RESOLVED))
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ((), ["customer", "legal", "owner"]),
+        ((event(K.TICKET_ACCEPTED),), ["customer", "legal", "owner"]),
+        ((event(K.TICKET_REJECTED),), ["customer", "legal"]),
+        ((event(K.TICKET_TRANSFERRED),), ["customer", "legal"]),
+        (RESOLVED, ["customer", "legal"]),
+        ((event(K.LOOP_CUSTOMER_TOLD),), ["legal", "owner"]),
+        ((event(K.LOOP_CUSTOMER_TOLD, what="decision"),), ["owner"]),
+        ((*RESOLVED, event(K.VERIFICATION_ASKED)), []),
+        ((*RESOLVED, event(K.VERIFICATION_ASKED, via="call")), ["customer", "legal"]),
+        ((*RESOLVED, event(K.VERIFICATION_ANSWERED, answer="no")), []),
+        ((event(K.LOOP_WITHDRAWN),), []),
+    ],
+)
+def test_what_stops_which_clock(changes: tuple[Happening, ...], left: list[str]) -> None:
+    assert running(*changes) == left
+
+
+def test_reopening_starts_a_fresh_owner_clock_and_keeps_the_old_row() -> None:
+    made = Story()
+    apply(made, event(K.LOOP_OPENED))
+    assigned = {"ticket": "T1", "unit": "DB", "role": "lead"}
+    apply(made, event(K.TICKET_ASSIGNED, **assigned, **{"clock:owner": RUNS}))
+    for change in (*RESOLVED, event(K.VERIFICATION_ASKED)):
+        apply(made, change)
+    later = NOW + timedelta(days=4)
+    apply(made, event(K.LOOP_REOPENED, later, **{"clock:owner": RUNS}))
+    old, new = made.clocks.values()
+    assert (old["stopped_at"], new["started_at"], new["stopped_at"]) == (NOW, later, None)
+    assert (new["ticket_id"], made.tickets["T1"]["state"]) == ("T1", T.ASSIGNED)
+    assert made.verifications["V1"]["due_at"] is None
+
+
+def test_each_moment_of_a_clock_happens_once() -> None:
+    made = Story()
+    apply(made, event(K.LOOP_OPENED, **{"clock:legal": LEGAL}))
+    named = {"clock": "L1.0.legal"}
+    for kind in (K.CLOCK_REMINDED, K.CLOCK_BREACHED, K.CLOCK_CLIMBED):
+        assert attempt(made, event(kind, **named))
+        assert not attempt(made, event(kind, **named))
+    assert attempt(made, event(K.CLOCK_CLIMBED, **named, step="manager2"))
+    assert not attempt(made, event(K.CLOCK_REMINDED, **named))
+    apply(made, event(K.LOOP_WITHDRAWN))
+    assert not attempt(made, event(K.CLOCK_CLIMBED, **named, step="senior"))
+
+
+def test_an_answer_is_kept_with_its_question() -> None:
+    made = story(state="resolved", ticket="resolved")
+    apply(made, event(K.VERIFICATION_ASKED))
+    assert made.verifications["V1"]["due_at"] == NOW
+    apply(made, event(K.VERIFICATION_ANSWERED, answer="partly"))
+    asked = made.verifications["V1"]
+    assert (asked["answer"], asked["answered_at"], asked["due_at"]) == ("partly", NOW, None)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +461,8 @@ class Lives(RuleBasedStateMachine):
 
     @initialize(kind=st.sampled_from(["small", "big"]), state=st.sampled_from(["triage", "open"]))
     def open(self, kind: str, state: str) -> None:
-        self.try_(event(K.LOOP_OPENED, kind=kind, state="candidate" if kind == "big" else state))
+        first = "candidate" if kind == "big" else state
+        self.try_(event(K.LOOP_OPENED, kind=kind, state=first, **{"clock:1": LEGAL}))
 
     @rule(
         kind=st.sampled_from([k for k in DATA if k is not K.LOOP_OPENED]),
@@ -298,6 +472,7 @@ class Lives(RuleBasedStateMachine):
     def happen(self, kind: EventKind, number: int, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
         names = {"ticket": f"T{number}", "issue": f"I{number}", "small": f"S{number}"}
+        names |= {"clock": f"L1.0.{number}", "verification": f"V{number}"}
         changed = {name: value for name, value in names.items() if name in DATA[kind]}
         self.try_(event(kind, self.now, **changed))
 
@@ -327,6 +502,10 @@ class Lives(RuleBasedStateMachine):
         closed = loop["state"] == L.CLOSED
         assert closed == (loop["closed_at"] is not None) == (loop["outcome"] is not None)
         assert loop["version"] == len(self.taken) - 1
+        for running in self.story.clocks.values():
+            assert running["next_at"] is None or running["stopped_at"] is None
+            assert running["step"] is None or running["breached_at"] is not None
+            assert not closed or running["stopped_at"] is not None
         for ticket in self.story.tickets.values():
             assert ticket["state"] != T.RESOLVED or ticket["cause"] is not None
             assert not closed or ticket["state"] in (T.DONE, T.REJECTED)

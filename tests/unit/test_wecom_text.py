@@ -16,6 +16,8 @@ from notifications.wecom_text import (
     bundles,
     cut,
     markdown,
+    mention_lines,
+    mentions,
     neutralise,
     notice_number,
 )
@@ -146,16 +148,29 @@ def test_a_line_names_its_ticket_even_when_the_subject_does_not() -> None:
     assert line.startswith(">T261121-7K3Q9FAB 新工单 · ")
 
 
-@given(st.lists(st.integers(1, 150), max_size=120))
-def test_bundles_keep_all_in_order_and_fit_closely(lengths: list[int]) -> None:
-    messages = [replace(numbered(n), subject="长" * length) for n, length in enumerate(lengths)]
+@given(st.lists(st.tuples(st.integers(1, 150), st.integers(0, 64)), max_size=120))
+def test_bundles_keep_all_in_order_and_fit_closely(lengths: list[tuple[int, int]]) -> None:
+    """With everybody they call: mentions are put behind the text and must not cut it."""
+    messages = [
+        replace(numbered(n), subject="长" * length, mentions=("u" * user,) if user else ())
+        for n, (length, user) in enumerate(lengths)
+    ]
     groups = bundles(messages, "zh")
     assert [message for group in groups for message in group] == messages
     for group in groups:
+        called = mention_lines(mentions(group))
         assert fits(markdown(group, "zh"), MARKDOWN_BYTES)
+        assert len(group) == 1 or fits(markdown(group, "zh") + called, MARKDOWN_BYTES)
         assert len(group) == 1 or not markdown(group, "zh").endswith("…")
     for group, following in pairwise(groups):
         assert len(bundles([*group, following[0]], "zh")) == 2, "one more would have fitted"
+
+
+def test_everybody_is_called_once_and_nobody_by_accident() -> None:
+    users = ("zhang.san", "li-si", "zhang.san", "all", "ALL", "@all", "a b", "", "<@x>", "长")
+    bundle = [replace(MESSAGE, mentions=(user,)) for user in users]
+    assert mentions(bundle) == ("zhang.san", "li-si")
+    assert mention_lines(mentions(bundle)) == "\n<@zhang.san>\n<@li-si>"
 
 
 def test_two_hundred_tickets_are_a_handful_of_messages() -> None:

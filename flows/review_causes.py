@@ -1,0 +1,13 @@
+"""Look for recurring causes; hang customers' loops on the big loop of theirs."""
+
+from prefect import flow
+
+from flows.steps import clock_at, run_workspace, step
+from tasks import sweeps
+
+
+@flow(name="review_causes")
+async def review_causes(now: str | None = None) -> dict[str, int]:
+    """Candidates and links. Returns counts only."""
+    with run_workspace() as ws:
+        return await sweeps.review_causes(ws, clock_at(now), step)

@@ -1,0 +1,45 @@
+"""A running deadline of a loop or ticket. Written only through `tasks/change.py`."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Index, text
+from sqlmodel import Field, SQLModel
+
+from models.base import UtcDateTime
+
+WAITING = "next_at IS NOT NULL"
+
+
+class Clock(SQLModel, table=True):
+    """One start of one clock; a clock that starts anew is a new row, the old one stays.
+
+    `next_at` is the next moment at which something must happen (remind, breach, climb), null when
+    nothing is left or the clock has stopped, so that one partial index serves the sweep. `step`
+    is the ladder's step that was taken last.
+    """
+
+    __tablename__ = "clock"
+    __table_args__ = (
+        CheckConstraint("kind IN ('legal', 'customer', 'owner')", name="kind"),
+        CheckConstraint("stopped_at IS NULL OR next_at IS NULL", name="stopped_is_quiet"),
+        CheckConstraint("step IS NULL OR breached_at IS NOT NULL", name="climbs_after_breach"),
+        Index(
+            "ix_clock_next", "next_at", sqlite_where=text(WAITING), postgresql_where=text(WAITING)
+        ),
+        Index("ix_clock_loop", "loop_id"),
+    )
+
+    id: str = Field(primary_key=True)
+    loop_id: str = Field(foreign_key="loop.id")
+    ticket_id: str | None = Field(default=None, foreign_key="ticket.id")
+    spec: str
+    kind: str
+    stops: str
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    due_at: datetime = Field(sa_type=UtcDateTime)
+    provisional: bool = False
+    reminded_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    breached_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    step: str | None = None
+    next_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

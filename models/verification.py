@@ -1,0 +1,40 @@
+"""Asking the customer whether it is solved, and the answer. Written only through
+`tasks/change.py`."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Index, text
+from sqlmodel import Field, SQLModel
+
+from models.base import UtcDateTime
+
+WAITING = "due_at IS NOT NULL"
+
+
+class Verification(SQLModel, table=True):
+    """One question put to a customer, by mail or by a call the department makes.
+
+    `due_at` is when silence counts as an answer; null once the loop has moved on.
+    """
+
+    __tablename__ = "verification"
+    __table_args__ = (
+        CheckConstraint("via IN ('mail', 'call')", name="via"),
+        CheckConstraint("answer IN ('yes', 'no', 'partly')", name="answer"),
+        CheckConstraint("(answer IS NULL) = (answered_at IS NULL)", name="answer_has_time"),
+        Index(
+            "ix_verification_due",
+            "due_at",
+            sqlite_where=text(WAITING),
+            postgresql_where=text(WAITING),
+        ),
+        Index("ix_verification_loop", "loop_id"),
+    )
+
+    id: str = Field(primary_key=True)
+    loop_id: str = Field(foreign_key="loop.id")
+    via: str
+    asked_at: datetime = Field(sa_type=UtcDateTime)
+    due_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    answer: str | None = None
+    answered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
