@@ -25,6 +25,7 @@ from typing import Any
 
 from sqlalchemy import text
 
+from console.benchmark_append import measure_appends
 from loopwright.db import Database, bulk_insert
 from loopwright.history.envelope import Actor
 from loopwright.ids import uuid7, uuid7s
@@ -71,6 +72,9 @@ WORDS = {
     "h": tuple(str(n) for n in range(9, 18)),
 }
 OPENING_SHARE = 0.055
+APPEND_SETS = 20
+APPEND_SINGLES = 500
+LEAST_EVENTS = {"sqlite": 5_000, "postgres": 3_500}
 Say = Callable[[str], None]
 
 
@@ -104,6 +108,8 @@ def run_all(sizes: list[int], databases: list[str], say: Say) -> dict[str, Any]:
                     found = measure(home, kind, what, size)
                     results[f"{kind} {what} {size}"] = found
                     say(line(kind, what, size, found))
+            results[f"{kind} append"] = appends = measure(home, kind, "append", APPEND_SETS)
+            say(append_line(kind, appends))
             results[f"{kind} profile"] = profile = measure(home, kind, "profile", sizes[0])
             say(f"{kind:8} where the time goes: " + shares(profile["stages"]))
             if kind == databases[0]:
@@ -123,6 +129,15 @@ def line(kind: str, what: str, size: int, found: dict[str, Any]) -> str:
     )
 
 
+def append_line(kind: str, found: dict[str, Any]) -> str:
+    bulk, peak = found["bulk_events_per_second"], found["peak_mb"]
+    with_it, without = (found[f"single_{w}_history_per_second"] for w in ("with", "without"))
+    return (
+        f"{kind:8} history in bulk {bulk:,.0f} events/s, peak {peak:.0f} MB;"
+        f" single changes {with_it:,.0f}/s with it, {without:,.0f}/s without"
+    )
+
+
 def shares(stages: dict[str, float]) -> str:
     total = sum(stages.values())
     ranked = sorted(stages.items(), key=lambda item: -item[1])
@@ -137,6 +152,13 @@ def ratios(results: dict[str, Any], sizes: list[int], databases: list[str]) -> d
             found[f"{kind} whole / floor at {size:,} (at most 5)"] = whole / floor
         first, last = sizes[0], sizes[-1]
         cost = [results[f"{kind} whole {n}"]["seconds"] / n for n in (first, last)]
+        appends = results[f"{kind} append"]
+        found[f"{kind} bulk append / {LEAST_EVENTS[kind]:,} events/s (at least 1)"] = (
+            appends["bulk_events_per_second"] / LEAST_EVENTS[kind]
+        )
+        found[f"{kind} single change with / without history (at least 0.5)"] = (
+            appends["single_with_history_per_second"] / appends["single_without_history_per_second"]
+        )
         found[f"{kind} cost per record {last:,} / {first:,} (at most 1.2)"] = cost[1] / cost[0]
     twin = results[f"{databases[0]} whole {sizes[-1]}"]["seconds"]
     found["Prefect / twin (below 1.05)"] = results["prefect"]["seconds"] / twin
@@ -429,6 +451,8 @@ WAYS = {"floor": floor, "whole": whole, "prefect": with_prefect, "profile": prof
 def child(home: Path, kind: str, what: str, size: int) -> dict[str, Any]:
     """One measurement, after documents and model are loaded."""
     with prepared(home, kind, f"{what}-{size}") as ws:
+        if what == "append":
+            return measure_appends(ws, size, APPEND_SINGLES, utc_now())
         assert ws.model is not None
         assert ws.classifier
         assert ws.router

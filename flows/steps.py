@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 
 from loopwright.now import parse_now, utc_now
 from loopwright.settings import load_settings
+from tasks.start import record_version
 from tasks.workspace import Workspace, open_workspace
 
 
@@ -39,6 +40,7 @@ def run_workspace() -> Iterator[Workspace]:
     run = str(context.flow_run.id) if context and context.flow_run else None
     ws = open_workspace(load_settings(), run)
     try:
+        record_version(ws, "flow", utc_now())
         yield ws
     finally:
         ws.db.close()

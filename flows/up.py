@@ -15,7 +15,10 @@ from threading import Event
 from flows.server import prepare_home
 from flows.supervise import Child, supervise
 from loopwright.errors import EnvironmentFault
+from loopwright.now import utc_now
 from loopwright.settings import Settings
+from tasks.start import record_start
+from tasks.workspace import open_workspace
 
 PORT = 4200
 HOST = "127.0.0.1"
@@ -42,6 +45,7 @@ def up(settings: Settings, port: int | None, on_ready: Callable[[str], None]) ->
             "work in the installation's folder; `loopwright init` makes one",
         )
     with alone(settings.prefect.home.absolute()):
+        say_so(settings)
         home, listener = prepare_home(settings), listen(port)
         url = f"http://{HOST}:{listener.getsockname()[1]}/api"
         os.environ |= {"PREFECT_API_URL": url, "PREFECT_HOME": str(home)}
@@ -51,6 +55,15 @@ def up(settings: Settings, port: int | None, on_ready: Callable[[str], None]) ->
         for ending in ENDINGS:
             signal.signal(ending, lambda *_: stop.set())
         supervise(children(home, listener), stop, lambda: on_ready(url))
+
+
+def say_so(settings: Settings) -> None:
+    """In the history, before anything works."""
+    ws = open_workspace(settings)
+    try:
+        record_start(ws, "up", utc_now())
+    finally:
+        ws.db.close()
 
 
 def children(home: Path, listener: socket.socket) -> list[Child]:

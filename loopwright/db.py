@@ -58,7 +58,9 @@ class Database:
             self._writer = sqlite_engine(self.url, read_only=False)
             self._reader = sqlite_engine(self.url, read_only=True)
         else:
-            self._writer = self._reader = postgres_engine(self.url)
+            self._writer = postgres_engine(self.url)
+            # One state for all of a reader's statements, as SQLite gives it anyway.
+            self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ")
 
     @property
     def engine(self) -> Engine:

@@ -1,5 +1,6 @@
 """Is the database's schema the code's? Upgrade it, or say which of the two is older."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,14 @@ from sqlalchemy import Connection, inspect
 
 from loopwright.db import Database, reachable
 from loopwright.errors import EnvironmentFault
+from loopwright.history.append import append
+from loopwright.history.envelope import Actor, Event, seal
+from loopwright.ids import uuid7
+from loopwright.now import utc_now
+from models.kinds import EventKind
+
+OPERATOR = Actor("person", "operator", "cli")
+"""Whoever upgrades: nobody is known by name before documents are published."""
 
 
 def migrations_folder() -> Path:
@@ -44,18 +53,35 @@ def revision(db: Database) -> str | None:
         return current(tx)
 
 
-def upgrade(db: Database) -> str:
-    """Bring the schema up to the code's. Raises EnvironmentFault when it is newer already."""
+def upgrade(db: Database, now: datetime | None = None) -> str:
+    """Bring the schema up to the code's, with an event where that changes it; the revision.
+
+    `now` is the present unless given. Raises EnvironmentFault when the schema is newer already.
+    """
     from alembic import command
 
     refuse_newer(db)
     db.make_place()
     config = alembic_config()
-    with reachable(db.url), db.engine.connect() as connection:
+    with reachable(db.url), db.engine.begin() as connection:
+        before = current(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        connection.commit()
+        if before != newest():
+            append(connection, [seal(migrated(before, now or utc_now()))])
     return newest()
+
+
+def migrated(before: str | None, now: datetime) -> Event:
+    data = {"before": before, "revision": newest(), "version": program_version()}
+    return Event(uuid7(), EventKind.DATABASE_MIGRATED, now, OPERATOR, data)
+
+
+def program_version() -> str:
+    """The installed package's version."""
+    from importlib.metadata import version
+
+    return version("loopwright")
 
 
 def require_current(db: Database) -> None:

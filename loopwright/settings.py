@@ -7,8 +7,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -65,6 +73,33 @@ class Identity(BaseModel):
     secret_path: Path = Path(".loopwright/identity.key")
 
 
+class Audit(BaseModel):
+    """Signing and publishing checkpoints. `key` is a key file's line; without key and file this
+    process does not sign. Mail and group hear of the newest checkpoint every `say_minutes` at most,
+    the file and the address at once. `post_to` may hold a token, so it is as secret as a key."""
+
+    origin: str | None = None
+    key: SecretStr | None = None
+    key_file: Path = Path(".loopwright/audit.key")
+    mail_to: tuple[str, ...] = ()
+    append_to: Path | None = None
+    wecom_robot: str | None = None
+    post_to: SecretStr | None = None
+    say_minutes: int = Field(default=60, ge=0)
+
+    @field_validator("post_to")
+    @classmethod
+    def encrypted_or_here(cls, address: SecretStr | None) -> SecretStr | None:
+        parts = urlsplit(address.get_secret_value()) if address else None
+        here = ("localhost", "127.0.0.1", "::1")
+        if parts and not (
+            (parts.scheme == "https" and parts.hostname)
+            or (parts.scheme == "http" and parts.hostname in here)
+        ):
+            raise ValueError("https, or http on this machine")
+        return address
+
+
 class Prefect(BaseModel):
     """`home` holds Prefect's own database, never ours. `template`: its migrated empty form, by
     default beside the installed packages, keyed by Prefect's version."""
@@ -89,6 +124,7 @@ class Settings(BaseSettings):
     messages: Messages = Messages()
     smtp: Smtp = Smtp()
     wecom: Wecom = Wecom()
+    audit: Audit = Audit()
     prefect: Prefect = Prefect()
     documents: tuple[Path, ...] = (Path("organisation"),)
     inbox: Path = Path(".loopwright/inbox")

@@ -1,14 +1,16 @@
-"""The history: events as leaves of one RFC 6962 tree, their erasable bodies, and the tree's head.
+"""The history: events as leaves of one RFC 6962 tree, their erasable bodies, the tree's head, and
+the signed checkpoints of it.
 
 The form is final: events are never migrated, old kinds are read by version.
 """
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, Text, text
 from sqlmodel import Field, SQLModel
 
-from models.base import UtcDateTime
+from models.base import JsonText, UtcDateTime
 
 
 class HistoryEvent(SQLModel, table=True):
@@ -72,3 +74,21 @@ class AuditHead(SQLModel, table=True):
     id: int = Field(default=1, primary_key=True)
     size: int = Field(sa_column=Column(BigInteger, nullable=False))
     frontier: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class AuditCheckpoint(SQLModel, table=True):
+    """A signed statement of the tree's size and root; `note` is its exact text (C2SP signed-note).
+
+    `frontier` must hash to `root`, so that the next one can be proven to extend it. `published`:
+    what became of it outside, a list of {to, at, ok, error, tries}, `ok` null while under way.
+    """
+
+    __tablename__ = "audit_checkpoint"
+
+    epoch: int = Field(primary_key=True)
+    size: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    root: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    frontier: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    note: str = Field(sa_column=Column(Text, nullable=False))
+    sealed_at: datetime = Field(sa_type=UtcDateTime)
+    published: Any = Field(default_factory=list, sa_column=Column(JsonText, nullable=False))

@@ -211,3 +211,20 @@ class EventKind(StrEnum):
     MESSAGE_QUARANTINED = "message.quarantined"
     SOURCE_STOPPED = "source.stopped"
     SOURCE_RESUMED = "source.resumed"
+    SOURCE_SWITCHED = "source.switched"
+    PROGRAM_STARTED = "program.started"
+    DATABASE_MIGRATED = "database.migrated"
+    HISTORY_RESTORED = "history.restored"
+    HISTORY_SEAL_REFUSED = "history.seal_refused"
+    HISTORY_EXPORTED = "history.exported"
+    CUSTOMER_ERASED = "customer.erased"
+    BODY_ERASED = "body.erased"
+
+
+class Authority(StrEnum):
+    """By whose authority personal data are erased."""
+
+    CUSTOMER_REQUEST = "customer_request"
+    COURT = "court"
+    REGULATOR = "regulator"
+    RETENTION = "retention"

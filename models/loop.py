@@ -69,6 +69,7 @@ class Loop(SQLModel, table=True):
     touchpoint: str
     customer_id: str | None = Field(default=None, foreign_key="customer.id")
     complaint_number: str | None = None
+    """Keyed hash: the number itself is the customer's and stays with the feedback."""
     priority: str | None = None
     level: str | None = None
     lead: str | None = None

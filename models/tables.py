@@ -5,7 +5,7 @@ from models.clock import Clock
 from models.customer import Customer, CustomerKey, CustomerSnapshot, JourneyEvent, Measure
 from models.document import Document, Publication
 from models.feedback import Batch, Feedback, Intake, Quarantine, RawItem, SourceState
-from models.history import AuditHead, EventBody, HistoryEvent
+from models.history import AuditCheckpoint, AuditHead, EventBody, HistoryEvent
 from models.issue import Correction, Issue, Proposal
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Delivery, Message
@@ -13,6 +13,7 @@ from models.ticket import Ticket
 from models.verification import Verification
 
 __all__ = [
+    "AuditCheckpoint",
     "AuditHead",
     "Batch",
     "Clock",

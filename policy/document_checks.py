@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from models.kinds import IssueKind, UnitLevel, Yields
 from policy.organisation import Organisation, Unit
 from policy.patterns import check_pattern
+from policy.retention import LEAST_YEARS_OF_CREDIT_REPORTING, RetentionClass
 from policy.route import lint_rules, run_tests
 from policy.rulebook import Recurrence, Rulebook
 from policy.source_spec import FormatSpec, SourceSpec, TimeSpec
@@ -111,7 +112,7 @@ def check(draft: Draft) -> Iterator[Mistake]:
     """Every mistake the documents make among themselves."""
     for each in (
         _organisation, _taxonomy, _policy, _clocks, _ladders, _calendars, _years, _sources,
-        _templates,
+        _templates, _retention,
     ):  # fmt: skip
         yield from each(draft)
 
@@ -642,3 +643,37 @@ def _channels(entry: Entry, source: SourceSpec, known: frozenset[str] | None) ->
 
 def _templates(draft: Draft) -> Iterator[Mistake]:
     yield from _repeated_ids(draft, "templates", "id", "template")
+
+
+# Retention
+
+
+def _retention(draft: Draft) -> Iterator[Mistake]:
+    topics = draft.names("taxonomy", lambda t: (topic.id for topic in t.topics))
+    sources = draft.names("sources", lambda s: (s.name,))
+    entries = draft.of("retention")
+    named = ((e, ("id",), f"{e.value.id} from {e.value.effective}") for e in entries)
+    yield from _repeated(named, "retention class")
+    for entry in entries:
+        kept: RetentionClass = entry.value
+        if _day(kept.effective) is None:
+            what = f"there is no day `{kept.effective}`"
+            yield entry.mistake(("effective",), what, "write YYYY-MM-DD")
+        if kept.credit_reporting and kept.years < LEAST_YEARS_OF_CREDIT_REPORTING:
+            least = LEAST_YEARS_OF_CREDIT_REPORTING
+            what = f"credit reporting is kept {kept.years} years only"
+            yield entry.mistake(("years",), what, f"write {least} or more")
+        for i, topic in enumerate(kept.topics):
+            yield from _unknown(entry, ("topics", i), "topic", topic, topics)
+        for i, source in enumerate(kept.sources):
+            yield from _unknown(entry, ("sources", i), "source", source, sources)
+    if entries and "retention" not in draft.broken:
+        yield from _rest(entries)
+
+
+def _rest(entries: tuple[Entry, ...]) -> Iterator[Mistake]:
+    takers = sorted({e.value.id for e in entries if e.value.takes_the_rest})
+    if len(takers) != 1:
+        what = "no class takes the rest" if not takers else "several classes take the rest"
+        fix = "have exactly one class without `topics` and `sources`"
+        yield entries[0].mistake((), what, fix)

@@ -32,6 +32,7 @@ from policy.document_checks import (
 )
 from policy.message_templates import MessageTemplate
 from policy.organisation import Organisation
+from policy.retention import RetentionClass
 from policy.rulebook import Rulebook
 from policy.source_spec import SourceSpec
 from policy.taxonomy import Taxonomy
@@ -61,6 +62,7 @@ class DocumentSet:
     sources: tuple[SourceSpec, ...]
     templates: tuple[MessageTemplate, ...]
     model: ModelRecipe | None = None
+    retention: tuple[RetentionClass, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ KINDS: Mapping[str, Kind] = {
     "sources": Kind(SourceSpec, many=True),
     "templates": Kind(MessageTemplate, many=True),
     "model": Kind(ModelRecipe, required=False),
+    "retention": Kind(RetentionClass, many=True, required=False),
 }
 """Kinds by their top-level key. Files of a `many` kind, and calendar years, add up."""
 
@@ -552,6 +555,7 @@ def _assemble(draft: Draft) -> DocumentSet:
         sources=all_of("sources"),
         templates=all_of("templates"),
         model=model[0] if model else None,
+        retention=all_of("retention"),
     )
 
 

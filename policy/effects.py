@@ -10,7 +10,7 @@ from typing import Any
 
 from models.kinds import EventKind, LoopKind, LoopState, Outcome, Relation, Stops, TicketState, Told
 from policy.clock_notation import moment, starts_in
-from policy.story import Happening, Refused, Story
+from policy.story import Happening, Refused, Row, Story
 
 RUNNING_ON = frozenset({TicketState.ASSIGNED, TicketState.ACCEPTED})
 TOLD_ALL = frozenset({Stops.FIRST_ANSWER, Stops.TOLD})
@@ -89,9 +89,10 @@ def resolved(story: Story, event: Happening) -> None:  # noqa: ARG001
 
 
 def reopened(story: Story, event: Happening) -> None:
-    small = story.loop["kind"] == LoopKind.SMALL
+    """The work begins again; a loop whose merge is undone goes on where it was, in `state`."""
+    small, before = story.loop["kind"] == LoopKind.SMALL, event.data.get("state")
     story.loop |= {
-        "state": LoopState.OPEN if small else LoopState.ACTING,
+        "state": before or (LoopState.OPEN if small else LoopState.ACTING),
         "closed_at": None,
         "outcome": None,
         "merged_into": None,
@@ -100,14 +101,25 @@ def reopened(story: Story, event: Happening) -> None:
         story.issues.setdefault(issue, event.data["relation"])
     for ticket in story.tickets.values():
         if ticket["state"] in (TicketState.RESOLVED, TicketState.DONE):
-            ticket |= {
-                "state": TicketState.ASSIGNED,
-                "assigned_at": event.at,
-                "accepted_at": None,
-                "resolved_at": None,
-                "cause": None,
-            }
+            ticket |= {"state": state_by_times(ticket)} if before else begun_again(event.at)
     settle_verifications(story)
+
+
+def state_by_times(ticket: Row) -> TicketState:
+    """The state that closing its loop took from a ticket."""
+    if ticket["resolved_at"]:
+        return TicketState.RESOLVED
+    return TicketState.ACCEPTED if ticket["accepted_at"] else TicketState.ASSIGNED
+
+
+def begun_again(at: datetime) -> Row:
+    return {
+        "state": TicketState.ASSIGNED,
+        "assigned_at": at,
+        "accepted_at": None,
+        "resolved_at": None,
+        "cause": None,
+    }
 
 
 def disputed(story: Story, event: Happening) -> None:  # noqa: ARG001
@@ -119,7 +131,8 @@ def arbitrated(story: Story, event: Happening) -> None:  # noqa: ARG001
 
 
 def close(story: Story, at: datetime, outcome: Outcome) -> None:
-    story.loop |= {"state": LoopState.CLOSED, "closed_at": at, "outcome": outcome}
+    closed = {"state": LoopState.CLOSED, "closed_at": at, "outcome": outcome}
+    story.loop |= closed | {"arbitration": False}
     stop_clocks(story, at, frozenset(Stops))
     settle_verifications(story)
     for ticket in story.tickets.values():

@@ -31,9 +31,10 @@ from models.ticket import Ticket
 from tasks.change import Change, NewMessage, change, message_row, queue
 from tasks.clocks import names_of
 from tasks.find import match_id, require_cause, require_unit, require_words
-from tasks.hand_off import on_behalf_of, settle
+from tasks.hand_off import on_behalf_of
 from tasks.open_loops import assign_ticket
 from tasks.reach import Way, survivors, ways
+from tasks.settle import settle, stamped
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -133,7 +134,7 @@ def tickets_for(
             role,
             ws.clocks.at_assignment(names, LoopKind.BIG, unit, ladder, now),
             now,
-            template="big_loop_assigned",
+            "big_loop_assigned",
         )
         for unit, role in roles.items()
     ]
@@ -169,7 +170,7 @@ def plan(
         {"cause": cause, "by": by.isoformat()},
         actor,
         body=words,
-        on_behalf_of=on_behalf_of(ws, actor, row.lead) if row.lead else None,
+        on_behalf_of=on_behalf_of(ws, actor, row.lead),
     )
     settle(ws, [planned], now)
     return str(row.id)
@@ -197,10 +198,10 @@ def close(
             check_changed(row, changed)
             units = holders(tx, row.id)
             customers = reachable(tx, ws, row.id, now) if changed else []
-        one = closing(ws, row, outcome, {"reason": reason, "changed": changed}, actor, units)
+        one = closing(row, outcome, {"reason": reason, "changed": changed}, actor, units)
         letters = [letter(ws, row.id, loop, now) for loop, way in customers if way is Way.MAIL]
         with ws.db.begin() as tx:
-            change(tx, [one], now)
+            change(tx, stamped(ws, [one]), now)
             queue(tx, letters)
         to_call = sum(way is Way.CALL for _, way in customers)
         return Closed(row.id, len(letters), to_call)
@@ -215,7 +216,10 @@ def check_words(outcome: str, reason: str) -> None:
             f"use one of: {', '.join(OUTCOMES)}",
         )
     if outcome not in OUTCOMES:
-        raise InputError(f"no outcome {outcome!r}", f"use one of: {', '.join(OUTCOMES)}")
+        raise InputError(
+            f"no outcome {outcome!r}",
+            f"use one of: {', '.join(OUTCOMES)}; of a small loop: {Outcome.UNFOUNDED}",
+        )
     require_words(reason, "closing a big loop needs a reason", "say why it ends")
 
 
@@ -237,12 +241,7 @@ def holders(tx: Connection, loop: str) -> list[Any]:
 
 
 def closing(
-    ws: Workspace,
-    row: Any,
-    outcome: str,
-    words: dict[str, str | None],
-    actor: Actor,
-    units: Sequence[Any],
+    row: Any, outcome: str, words: dict[str, str | None], actor: Actor, units: Sequence[Any]
 ) -> Change:
     template = "big_loop_closed"
     messages = [NewMessage(f"{template}:{row.id}:{t.unit}", template, t.unit, t.id) for t in units]
@@ -253,8 +252,6 @@ def closing(
         actor,
         row.version,
         body={name: said for name, said in words.items() if said},
-        policy=ws.policy_version,
-        run=ws.run,
         messages=tuple(messages),
     )
 

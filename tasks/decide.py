@@ -1,13 +1,11 @@
 """What a person decides about what the system would not: issues in doubt, unrouted and disputed
 loops, and proposed merges. Every decision about an issue is kept as a correction that teaches."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from loopwright.db import retry_conflicts
 from loopwright.errors import ConflictError, InputError
@@ -16,13 +14,25 @@ from loopwright.ids import uuid7
 from models.base import table
 from models.feedback import Feedback
 from models.issue import Correction, Issue, Proposal
-from models.kinds import EventKind, IssueKind, IssueState, LoopKind, LoopState, Relation
-from models.loop import Loop, LoopIssue
+from models.kinds import (
+    EventKind,
+    IssueKind,
+    IssueState,
+    LoopKind,
+    LoopState,
+    Outcome,
+    TicketState,
+)
+from models.loop import Loop
+from models.ticket import Ticket
 from policy.classify import Evidence, Reading
 from tasks.change import Change, change
 from tasks.clocks import names_of
-from tasks.find import match_id, require_unit
-from tasks.open_loops import Found, Opening, assign_ticket, clocks_anew, open_loops
+from tasks.find import match_id, require_unit, require_words
+from tasks.known import Found
+from tasks.merge import merging, moves
+from tasks.open_loops import Opening, assign_ticket, open_loops
+from tasks.settle import settle, stamped
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -30,7 +40,7 @@ ISSUES = table(Issue)
 FEEDBACK = table(Feedback)
 CORRECTIONS = table(Correction)
 PROPOSALS = table(Proposal)
-LOOP_ISSUES = table(LoopIssue)
+TICKETS = table(Ticket)
 
 
 def decide_issue(
@@ -130,11 +140,13 @@ def decided(ws: Workspace, found: Found, opening: Opening, actor: Actor, now: da
 
 
 def decide_loop(ws: Workspace, loop_id: str, unit: str, actor: Actor, now: datetime) -> str:
-    """A person gives an unrouted or disputed loop to a unit. Returns the loop's id."""
+    """A person gives an unrouted or disputed loop to a unit, as its lead unless another unit still
+    is. Returns the loop's id."""
     require_unit(ws, unit)
     with ws.db.read() as tx:
-        loop = tx.execute(select(LOOPS).where(LOOPS.c.id == match_id(tx, LOOPS, loop_id, "loop")))
-        row = loop.one()
+        loop = match_id(tx, LOOPS, loop_id, "loop")
+        row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
+        role = "participant" if has_lead(tx, loop) else "lead"
     if row.state != LoopState.TRIAGE and not row.arbitration:
         raise ConflictError(
             f"loop {row.id} is {row.state} and not disputed", "only waiting loops are decided here"
@@ -144,19 +156,19 @@ def decide_loop(ws: Workspace, loop_id: str, unit: str, actor: Actor, now: datet
         if row.state == LoopState.TRIAGE
         else Change(row.id, EventKind.LOOP_ARBITRATED, {"unit": unit}, actor, row.version)
     )
-    stamped = replace(first, policy=ws.policy_version, rule="person", run=ws.run)
     names, kind = names_of(row.clocks), LoopKind(row.kind)
     clocks = ws.clocks.at_assignment(names, kind, unit, row.ladder, now)
-    ticket = replace(
-        assign_ticket(row.id, unit, "lead", clocks, now), policy=ws.policy_version, run=ws.run
-    )
-
-    def attempt() -> None:
-        with ws.db.begin() as tx:
-            change(tx, [stamped, ticket], now)
-
-    retry_conflicts(attempt)
+    template = "big_loop_assigned" if kind is LoopKind.BIG else "ticket_assigned"
+    ticket = assign_ticket(row.id, unit, role, clocks, now, template)
+    settle(ws, [replace(first, rule="person"), ticket], now)
     return str(row.id)
+
+
+def has_lead(tx: Connection, loop: str) -> bool:
+    """Whether a unit that leads has not rejected its ticket."""
+    leads = (TICKETS.c.role == "lead") & (TICKETS.c.state != TicketState.REJECTED)
+    query = select(TICKETS.c.id).where(TICKETS.c.loop_id == loop, leads)
+    return tx.execute(query.limit(1)).first() is not None
 
 
 def routed_data(row: Any, unit: str) -> dict[str, Any]:
@@ -180,102 +192,38 @@ def decide_proposal(
         )
         data = {"proposal": row.id, "loop": row.loop_id, "into": row.into_id, "accepted": accept}
         event = Event(uuid7(), EventKind.PROPOSAL_DECIDED, now, actor, data, run=ws.run)
-        changes = merge_changes(tx, row.loop_id, row.into_id, actor) if accept else []
-        change(tx, changes, now, [event])
+        changes = []
+        if accept:
+            loop = tx.execute(select(LOOPS).where(LOOPS.c.id == row.loop_id)).one()
+            changes = [merging(loop, row.into_id, actor), *moves(tx, loop, row.into_id, actor)]
+        change(tx, stamped(ws, changes), now, [event])
     return str(row.into_id)
-
-
-def unmerge(ws: Workspace, loop_id: str, actor: Actor, now: datetime) -> str:
-    """Undo a merge: the loop opens again and takes its own issues back. Returns its id.
-
-    Raises ConflictError when the customer has another open loop on the topic by now.
-    """
-    with ws.db.begin() as tx:
-        loop = match_id(tx, LOOPS, loop_id, "loop")
-        row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
-        if (into := row.merged_into) is None:
-            raise ConflictError(f"loop {loop} is not merged", "only a merge can be undone")
-        own = set(issues_of(tx, loop))
-        back = [
-            Change(into, EventKind.LOOP_DETACHED, {"issue": issue}, actor)
-            for issue in issues_of(tx, into)
-            if issue in own
-        ]
-        data = {"why": "merge undone"} | (clocks_anew(ws, row, now) if row.lead else {})
-        again = Change(loop, EventKind.LOOP_REOPENED, data, actor)
-        stamped = [replace(c, policy=ws.policy_version, run=ws.run) for c in (*back, again)]
-        try:
-            change(tx, stamped, now)
-        except IntegrityError:
-            raise ConflictError(
-                f"the customer of {loop} has another open loop on its topic", "merge into that one"
-            ) from None
-    return loop
-
-
-def unlink(ws: Workspace, small_id: str, big_id: str, actor: Actor, now: datetime) -> str:
-    """Undo «same cause»: the customer's loop leaves the big one. Returns the small loop's id."""
-    with ws.db.begin() as tx:
-        small = match_id(tx, LOOPS, small_id, "loop")
-        big = match_id(tx, LOOPS, big_id, "loop")
-        shared = set(issues_of(tx, small)) & set(joined_issues_of(tx, big))
-        changes = [
-            Change(big, EventKind.LOOP_UNLINKED, {"small": small}, actor),
-            *(Change(big, EventKind.LOOP_DETACHED, {"issue": i}, actor) for i in sorted(shared)),
-        ]
-        change(tx, [replace(c, policy=ws.policy_version, run=ws.run) for c in changes], now)
-    return small
-
-
-def issues_of(tx: Connection, loop: str) -> Sequence[str]:
-    query = select(LOOP_ISSUES.c.issue_id).where(LOOP_ISSUES.c.loop_id == loop)
-    return tx.execute(query.order_by(LOOP_ISSUES.c.issue_id)).scalars().all()
-
-
-def joined_issues_of(tx: Connection, loop: str) -> Sequence[str]:
-    """Without the issue that opened the loop, which stays."""
-    joined = LOOP_ISSUES.c.relation != Relation.ORIGIN
-    query = select(LOOP_ISSUES.c.issue_id).where(LOOP_ISSUES.c.loop_id == loop, joined)
-    return tx.execute(query).scalars().all()
 
 
 def withdraw(ws: Workspace, loop_id: str, reason: str, actor: Actor, now: datetime) -> str:
     """The customer takes the complaint back: close the loop as withdrawn. Returns its id."""
-    if not reason.strip():
-        raise InputError("a withdrawal needs words", "say how the customer took it back")
-    with ws.db.begin() as tx:
+    require_words(reason, "a withdrawal needs words", "say how the customer took it back")
+    return end(ws, loop_id, EventKind.LOOP_WITHDRAWN, {}, reason, actor, now)
+
+
+def close_unfounded(ws: Workspace, loop_id: str, reason: str, actor: Actor, now: datetime) -> str:
+    """A person checked and there is nothing to it: close a customer's loop as unfounded. Returns
+    its id; raises TransitionRefused for a big or a closed one."""
+    require_words(reason, "an unfounded complaint needs words", "say what was checked, and how")
+    data = {"outcome": Outcome.UNFOUNDED.value, "why": "checked"}
+    return end(ws, loop_id, EventKind.LOOP_CLOSED, data, reason, actor, now)
+
+
+def end(
+    ws: Workspace,
+    loop_id: str,
+    kind: EventKind,
+    data: dict[str, str],
+    reason: str,
+    actor: Actor,
+    now: datetime,
+) -> str:
+    with ws.db.read() as tx:
         loop = match_id(tx, LOOPS, loop_id, "loop")
-        body = {"reason": reason}
-        one = Change(loop, EventKind.LOOP_WITHDRAWN, {}, actor, body=body, run=ws.run)
-        change(tx, [replace(one, policy=ws.policy_version)], now)
+    settle(ws, [Change(loop, kind, data, actor, body={"reason": reason})], now)
     return loop
-
-
-def merge(ws: Workspace, loop_id: str, into_id: str, actor: Actor, now: datetime) -> str:
-    """One complaint opened twice: close `loop_id` as merged, its issues join `into_id`."""
-    with ws.db.begin() as tx:
-        loop = match_id(tx, LOOPS, loop_id, "loop")
-        into = match_id(tx, LOOPS, into_id, "loop")
-        if loop == into:
-            raise InputError("a loop cannot be merged into itself", "name two loops")
-        kinds = select(LOOPS.c.kind).where(LOOPS.c.id.in_([loop, into])).distinct()
-        if len(tx.execute(kinds).all()) > 1:
-            raise InputError(
-                "a customer's own loop and a big loop are not merged", "name two loops of one kind"
-            )
-        made = merge_changes(tx, loop, into, actor)
-        change(tx, [replace(c, policy=ws.policy_version, run=ws.run) for c in made], now)
-    return into
-
-
-def merge_changes(tx: Connection, loop: str, into: str, actor: Actor) -> Sequence[Change]:
-    joins = [
-        Change(
-            into,
-            EventKind.LOOP_JOINED,
-            {"issue": issue, "relation": Relation.SAME_COMPLAINT, "why": "merged by a person"},
-            actor,
-        )
-        for issue in issues_of(tx, loop)
-    ]
-    return [Change(loop, EventKind.LOOP_MERGED, {"into": into}, actor), *joins]

@@ -10,17 +10,17 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from loopwright.db import retry_conflicts
 from loopwright.errors import InputError
 from loopwright.history.envelope import Actor
-from loopwright.ids import handle
 from models.base import table
 from models.kinds import EventKind, LoopKind
 from models.loop import Loop
 from models.ticket import Ticket
-from tasks.change import Change, NewMessage, change
+from tasks.change import Change, NewMessage
 from tasks.clocks import names_of
 from tasks.find import match_id, require_cause, require_unit, require_words
+from tasks.open_loops import assign_ticket
+from tasks.settle import settle
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -103,16 +103,6 @@ def answer(ws: Workspace, answers: Sequence[Answer], now: datetime) -> list[str]
     return [held[one.ticket].loop for one in answers]
 
 
-def settle(ws: Workspace, changes: Sequence[Change], now: datetime) -> None:
-    stamped = [replace(one, policy=ws.policy_version, run=ws.run) for one in changes]
-
-    def attempt() -> None:
-        with ws.db.begin() as tx:
-            change(tx, stamped, now)
-
-    retry_conflicts(attempt)
-
-
 def changes_of(ws: Workspace, held: Held, said: Answer, now: datetime) -> list[Change]:
     check(ws, held, said)
     first = Change(
@@ -159,10 +149,8 @@ def pass_on(ws: Workspace, held: Held, unit: str, now: datetime) -> Change:
         message = NewMessage(key, "arbitration_needed", operations, values=values)
         data: dict[str, Any] = {"bounces": held.bounces + 1}
         return Change(held.loop, EventKind.LOOP_DISPUTED, data, messages=(message,))
-    ticket = handle("T", now)
-    message = NewMessage(f"ticket_reassigned:{ticket}", "ticket_reassigned", unit, ticket, values)
-    data = {"ticket": ticket, "unit": unit, "role": held.role, **owner_clocks(ws, held, unit, now)}
-    return Change(held.loop, EventKind.TICKET_ASSIGNED, data, messages=(message,))
+    clocks = owner_clocks(ws, held, unit, now)
+    return assign_ticket(held.loop, unit, held.role, clocks, now, "ticket_reassigned", values)
 
 
 def transferred(ws: Workspace, first: Change, held: Held, said: Answer, now: datetime) -> Change:
@@ -184,11 +172,13 @@ def owner_clocks(ws: Workspace, held: Held, unit: str, now: datetime) -> dict[st
     return ws.clocks.at_assignment(names, kind, unit, held.ladder, now)
 
 
-def on_behalf_of(ws: Workspace, actor: Actor, unit: str) -> str | None:
+def on_behalf_of(ws: Workspace, actor: Actor, unit: str | None) -> str | None:
     """The unit, when somebody outside its line acts for it."""
     organisation = ws.published.documents.organisation
     person = organisation.person_by_id.get(actor.id)
-    if person is None or any(u.code == person.unit for u in organisation.lineage(unit)):
+    if person is None or unit is None:
+        return None
+    if any(u.code == person.unit for u in organisation.lineage(unit)):
         return None
     return unit
 

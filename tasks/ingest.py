@@ -8,7 +8,6 @@ parses first. Reading the same delivery again adds nothing.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from loopwright.ids import uuid7, uuid7s
 from loopwright.log import log
 from models.base import table
 from models.feedback import Intake, Quarantine, RawItem, SourceState
+from models.history import HistoryEvent
 from models.kinds import EventKind
 from policy.source_spec import Breaker, SourceSpec
 from sources.errors import RecordError
@@ -32,22 +32,26 @@ from sources.parse import Parser, compile_parser
 from sources.preflight import check_file
 from sources.records import Delivery, Record, open_records
 from tasks.store_items import store_items
+from tasks.tally import Tally
 from tasks.workspace import Workspace, drop_garbage
 
 INTAKES = table(Intake)
 RAW = table(RawItem)
+EVENTS = table(HistoryEvent)
 QUARANTINE = table(Quarantine)
 SOURCE_STATES = table(SourceState)
 
 CHUNK = 5_000
 CHUNK_CHARACTERS = 4_000_000
+ERASED = "!"
+"""Where the keys of erased items begin; others begin with = or ~."""
 
 Progress = Callable[[int, int], None]
 """Called with bytes read so far and bytes in all."""
 
 
 @dataclass
-class Counts:
+class Counts(Tally):
     """`read` = stored + duplicates + quarantined (+ `waiting` when the source stopped itself)."""
 
     read: int = 0
@@ -55,11 +59,6 @@ class Counts:
     duplicates: int = 0
     quarantined: int = 0
     waiting: int = 0
-
-    def __iadd__(self, other: "Counts") -> "Counts":
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-        return self
 
 
 @dataclass(slots=True)
@@ -211,11 +210,11 @@ def receive(
 ) -> list[Raw]:
     """Store the records nobody has seen yet, raw; one transaction. Returns them in order."""
     keys = keys_of(spec, parser, records, seen, delivery_sha256)
-    digests = [sha256(record.payload.encode()).digest() for record in records]
+    digests = [ws.hasher.fingerprint("payload", record.payload) for record in records]
 
     def attempt() -> list[Raw]:
         with ws.db.begin() as tx:
-            known = known_versions(tx, spec.name, keys)
+            known = known_versions(tx, ws, spec.name, keys)
             fresh, rows = new_items(records, keys, digests, known, intake, spec.name)
             bulk_insert(tx, RAW, rows)
             # Another worker may have taken this intake for an interrupted one and finished it.
@@ -244,18 +243,31 @@ def keys_of(
     ]
 
 
+def tombstone(ws: Workspace, source: str, key: str) -> str:
+    """The key of an erased item: delivered again as it was, it is still known."""
+    return ERASED + ws.hasher.digest("raw", f"{source}:{key}")
+
+
+def any_erased(tx: Connection) -> bool:
+    """Whether anybody was ever erased; most histories never pay for the tombstones."""
+    query = select(EVENTS.c.seq).where(EVENTS.c.kind == EventKind.CUSTOMER_ERASED).limit(1)
+    return tx.execute(query).first() is not None
+
+
 Versions = dict[str, tuple[int, str, set[bytes]]]
 """Key -> newest version, its id, and the digests of all versions."""
 
 
-def known_versions(tx: Connection, source: str, keys: Sequence[str]) -> Versions:
+def known_versions(tx: Connection, ws: Workspace, source: str, keys: Sequence[str]) -> Versions:
+    erased = {tombstone(ws, source, k): k for k in keys} if any_erased(tx) else {}
     query = (
         select(RAW.c.key, RAW.c.version, RAW.c.id, RAW.c.digest)
-        .where(RAW.c.source == source, RAW.c.key.in_(keys))
+        .where(RAW.c.source == source, RAW.c.key.in_([*keys, *erased]))
         .order_by(RAW.c.version)
     )
     known: Versions = {}
-    for key, version, raw_id, digest in tx.execute(query):
+    for stored, version, raw_id, digest in tx.execute(query):
+        key = erased.get(stored, stored)
         _, _, digests = known.get(key, (0, "", set()))
         known[key] = (version, raw_id, digests | {digest})
     return known

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, func, select
 
 from loopwright.errors import InputError
+from loopwright.glossary import GLOSSARY, title
 from loopwright.mask import mask
 from models.base import table
 from models.clock import Clock
@@ -23,8 +24,9 @@ from models.message import Message
 from models.ticket import Ticket
 from models.verification import Verification
 from policy.route import Features, Router
+from policy.rulebook import Rulebook
 from tasks.find import match_id, require_unit
-from tasks.message_facts import linked_customers
+from tasks.message_facts import linked_customers, origins
 from tasks.publish import published
 from tasks.workspace import Workspace
 
@@ -93,13 +95,7 @@ def loop_line(row: Any) -> dict[str, Any]:
 
 
 def opening_words(tx: Connection, loops: Sequence[str]) -> dict[str, str]:
-    query = (
-        select(LOOP_ISSUES.c.loop_id, FEEDBACK.c.text)
-        .join(ISSUES, ISSUES.c.id == LOOP_ISSUES.c.issue_id)
-        .join(FEEDBACK, FEEDBACK.c.id == ISSUES.c.feedback_id)
-        .where(LOOP_ISSUES.c.loop_id.in_(loops), LOOP_ISSUES.c.relation == "origin")
-    )
-    return {row.loop_id: row.text for row in tx.execute(query)}
+    return {row.loop_id: row.text for row in tx.execute(origins(loops))}
 
 
 def excerpt(text: str, limit: int = EXCERPT) -> str:
@@ -223,26 +219,26 @@ def event_line(row: Any) -> dict[str, Any]:
 
 def explain_loop(ws: Workspace, wanted: str, language: str) -> dict[str, Any]:
     """Why a loop was decided so: by which rule of which policy, each clause with its value, the
-    words that were evidence, and every earlier rule with what did not hold."""
+    words that were evidence, and every earlier rule with what did not hold; of a cause that
+    recurs, the numbers, since no rule of the policy looked at it."""
     with ws.db.read() as tx:
         loop = match_id(tx, LOOPS, wanted, "loop")
         row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
         body = opening_body(tx, loop)
     policy = published(ws.db, int(row.policy))
     rulebook = policy.documents.rulebook
-    features = frozen_features(body["features"])
     titles = {rule.id: rule.title for rule in rulebook.rules}
     return {
         "loop": loop,
         "kind": row.kind,
         "state": row.state,
         "rule": row.rule,
-        "title": titles.get(row.rule or "", {}).get(language),
+        "title": titles.get(row.rule or "", {}).get(language) or rule_title(row.rule, language),
         "policy": rulebook.policy,
         "version": rulebook.version,
         "publication": policy.number,
         "documents": policy.sha256,
-        "reason": body.get("reason"),
+        "reason": reason_of(body, language),
         "decision": {
             "level": row.level,
             "lead": row.lead,
@@ -257,6 +253,29 @@ def explain_loop(ws: Workspace, wanted: str, language: str) -> dict[str, Any]:
             {"about": about, "words": mask(words), "by": by}
             for about, words, by in body["evidence"]
         ],
+        **reading_of(body, rulebook, language),
+    }
+
+
+def rule_title(rule: str | None, language: str) -> str | None:
+    """What decided where no rule of the policy did: recurrence, a person."""
+    return title("rule", rule, language) if rule in GLOSSARY["rule"] else None
+
+
+def reason_of(body: Mapping[str, Any], language: str) -> str | None:
+    spoken = body.get("recurrence", {}).get("reason", {}).get(language)
+    return spoken or body.get("reason")
+
+
+def reading_of(body: Mapping[str, Any], rulebook: Rulebook, language: str) -> dict[str, Any]:
+    """What was read of the one issue that was decided, and the rules; or the count of many."""
+    counted = body.get("recurrence")
+    if counted:
+        numbers = {name: n for name, n in counted.items() if name != "reason"}
+        return {"recurrence": numbers, "confidence": None, "features": {}, "rules": []}
+    features = frozen_features(body["features"])
+    return {
+        "recurrence": None,
         "confidence": features.confidence,
         "features": asdict(features),
         "rules": rules_of(Router(rulebook), features, language),

@@ -8,60 +8,27 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
+from loopwright.history.envelope import Scalar
 from loopwright.ids import handle
 from models.base import table
-from models.customer import CustomerSnapshot
-from models.issue import Issue, Proposal
-from models.kinds import EventKind, IssueState, LoopKind, LoopState, Outcome, Relation
-from models.loop import Loop, LoopIssue
+from models.issue import Proposal
+from models.kinds import EventKind, IssueState, LoopKind, LoopState, Relation
 from policy.assign import Assignment, assign
-from policy.classify import Reading
 from policy.relate import Known, Relating, relate
 from policy.route import FEATURES, Circumstances, Decision, Features, features_from
 from tasks.change import Change, NewMessage
 from tasks.clocks import names_of
 from tasks.identify import propose
+from tasks.known import Context, Found, likeness_of, load_context, number_hash
+from tasks.settle import stamped
 from tasks.workspace import Workspace
 
-LOOPS = table(Loop)
-ISSUES = table(Issue)
-SNAPSHOTS = table(CustomerSnapshot)
-LOOP_ISSUES = table(LoopIssue)
 PROPOSALS = table(Proposal)
-
-LIKE_ENOUGH = 30
-"""Characters below which equal words of unknown customers say nothing about being one case."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An issue with its feedback row (columns of `feedback`) and its place in it."""
-
-    issue_id: str
-    row: Any
-    reading: Reading
-    ordinal: int
-
-
-@dataclass(slots=True)
-class Context:
-    """What the database knows of the customers and topics at hand."""
-
-    by_customer: dict[tuple[str, str], list[Known]] = field(default_factory=dict)
-    by_number: dict[str, Known] = field(default_factory=dict)
-    by_version: dict[str, dict[str, Known]] = field(default_factory=dict)
-    big: dict[tuple[str, str], str] = field(default_factory=dict)
-    like: dict[str, str] = field(default_factory=dict)
-    repeats: Counter[tuple[str, str]] = field(default_factory=Counter)
-    snapshots: dict[str, list[Any]] = field(default_factory=dict)
-    routes: dict[str, Any] = field(default_factory=dict)
-    """Loop -> its row, for who has it and by which clocks."""
-    owners: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """Loop -> its customer and topic."""
 
 
 @dataclass
@@ -164,7 +131,7 @@ class Opener:
         versions = self.context.by_version.get(row.previous_id or "", {})
         return relate(
             versions.get(topic) or next(iter(versions.values()), None),
-            self.context.by_number.get(row.complaint_number or ""),
+            self.context.by_number.get(number_hash(self.ws, found) or ""),
             self.context.by_customer.get((row.customer_id, topic), []),
             row.received_at,
             self.window,
@@ -181,7 +148,7 @@ class Opener:
             | {
                 "state": LoopState.TRIAGE if in_doubt else LoopState.OPEN,
                 "customer": found.row.customer_id,
-                "complaint_number": found.row.complaint_number,
+                "complaint_number": number_hash(self.ws, found),
                 "likeness": likeness,
             }
             | self.ws.clocks.at_receipt(
@@ -268,13 +235,12 @@ class Opener:
             others = self.context.by_customer.setdefault((row.customer_id, topic), [])
             others[:] = [known, *(k for k in others if k.id != loop)]
             self.context.repeats[row.customer_id, topic] += 1
-        if row.complaint_number:
-            self.context.by_number[row.complaint_number] = known
+        if number := number_hash(self.ws, found):
+            self.context.by_number[number] = known
         self.context.by_version.setdefault(row.id, {})[topic] = known
 
     def add(self, change: Change) -> None:
-        stamped = replace(change, policy=self.ws.policy_version, run=self.ws.run)
-        self.opening.changes.append(stamped)
+        self.opening.changes += stamped(self.ws, [change])
 
 
 def clocks_anew(ws: Workspace, row: Any, now: datetime) -> dict[str, str]:
@@ -291,20 +257,13 @@ def assign_ticket(
     clocks: Mapping[str, str],
     now: datetime,
     template: str = "ticket_assigned",
+    values: Mapping[str, Scalar] = MappingProxyType({}),
 ) -> Change:
     """The change that gives a unit a ticket of a loop, with its clocks, and tells it so."""
     ticket = handle("T", now)
-    message = NewMessage(f"{template}:{ticket}", template, unit, ticket)
+    message = NewMessage(f"{template}:{ticket}", template, unit, ticket, values)
     data = {"ticket": ticket, "unit": unit, "role": role, **clocks}
     return Change(loop, EventKind.TICKET_ASSIGNED, data, messages=(message,))
-
-
-def likeness_of(ws: Workspace, found: Found) -> str | None:
-    """A keyed hash of long words nobody put a name to, else None."""
-    words = "".join(found.row.text.split())
-    if found.row.customer_id is not None or len(words) < LIKE_ENOUGH:
-        return None
-    return ws.hasher.digest("words", f"{found.reading.topic}:{words}")[:32]
 
 
 def opened_data(found: Found, kind: LoopKind) -> dict[str, Any]:
@@ -339,139 +298,3 @@ def why(
         "reason": decision.reason or assignment.reason or None,
         "feedback": found.row.id,
     }
-
-
-def load_context(
-    tx: Connection, ws: Workspace, candidates: Sequence[Found], now: datetime
-) -> Context:
-    context = Context()
-    since = now - timedelta(days=ws.published.documents.rulebook.reopen_days)
-    customers = sorted({f.row.customer_id for f in candidates if f.row.customer_id})
-    if customers:
-        load_loops_of(tx, context, customers, since)
-        load_snapshots(tx, context, customers)
-    load_numbers(tx, context, sorted({n for f in candidates if (n := f.row.complaint_number)}))
-    load_versions(tx, context, sorted({p for f in candidates if (p := f.row.previous_id)}))
-    prefer_open(tx, context)
-    load_big(tx, context, sorted({str(f.reading.topic) for f in candidates}))
-    load_like(tx, context, ws, candidates)
-    return context
-
-
-KNOWN = (
-    LOOPS.c.id,
-    LOOPS.c.state,
-    LOOPS.c.closed_at,
-    LOOPS.c.version,
-    LOOPS.c.customer_id,
-    LOOPS.c.topic,
-    LOOPS.c.complaint_number,
-    LOOPS.c.kind,
-    LOOPS.c.lead,
-    LOOPS.c.clocks,
-    LOOPS.c.ladder,
-)
-ALIVE = (LOOPS.c.kind == LoopKind.SMALL) & (
-    LOOPS.c.outcome.is_(None) | (LOOPS.c.outcome != Outcome.MERGED)
-)
-
-
-def known_of(context: Context, row: Any) -> Known:
-    if row.lead:
-        context.routes[row.id] = row
-    if row.customer_id:
-        context.owners[row.id] = (row.customer_id, row.topic)
-    return Known(row.id, row.state, row.closed_at, row.version)
-
-
-def load_loops_of(
-    tx: Connection, context: Context, customers: Sequence[str], since: datetime
-) -> None:
-    recent = LOOPS.c.closed_at.is_(None) | (LOOPS.c.closed_at >= since)
-    query = select(*KNOWN).where(ALIVE, recent, LOOPS.c.customer_id.in_(customers))
-    for row in tx.execute(query):
-        key = (row.customer_id, row.topic)
-        context.by_customer.setdefault(key, []).append(known_of(context, row))
-    count = (
-        select(LOOPS.c.customer_id, LOOPS.c.topic, func.count())
-        .join(LOOP_ISSUES, LOOP_ISSUES.c.loop_id == LOOPS.c.id)
-        .where(ALIVE, recent, LOOPS.c.customer_id.in_(customers))
-        .group_by(LOOPS.c.customer_id, LOOPS.c.topic)
-    )
-    for customer, topic, issues in tx.execute(count):
-        context.repeats[customer, topic] = issues
-
-
-def load_snapshots(tx: Connection, context: Context, customers: Sequence[str]) -> None:
-    query = (
-        select(SNAPSHOTS)
-        .where(SNAPSHOTS.c.customer_id.in_(customers))
-        .order_by(SNAPSHOTS.c.valid_from.desc())
-    )
-    for row in tx.execute(query):
-        context.snapshots.setdefault(row.customer_id, []).append(row)
-
-
-def load_numbers(tx: Connection, context: Context, numbers: Sequence[str]) -> None:
-    """Loops with these complaint numbers; a merged one leads to the loop it went into."""
-    if not numbers:
-        return
-    named = LOOPS.alias()
-    target = LOOPS.c.id == func.coalesce(named.c.merged_into, named.c.id)
-    query = (
-        select(*KNOWN, named.c.complaint_number.label("number"))
-        .select_from(named.join(LOOPS, target))
-        .where(ALIVE, named.c.complaint_number.in_(numbers))
-        .order_by(LOOPS.c.opened_at)
-    )
-    for row in tx.execute(query):
-        context.by_number[row.number] = known_of(context, row)
-
-
-def load_versions(tx: Connection, context: Context, previous: Sequence[str]) -> None:
-    """Loops of the items that these are new versions of."""
-    if previous:
-        query = (
-            select(ISSUES.c.feedback_id, *KNOWN)
-            .join(LOOP_ISSUES, LOOP_ISSUES.c.issue_id == ISSUES.c.id)
-            .join(LOOPS, LOOPS.c.id == LOOP_ISSUES.c.loop_id)
-            .where(ALIVE, ISSUES.c.feedback_id.in_(previous))
-        )
-        for row in tx.execute(query):
-            loops = context.by_version.setdefault(row.feedback_id, {})
-            loops[row.topic] = known_of(context, row)
-
-
-def prefer_open(tx: Connection, context: Context) -> None:
-    """An open loop stands for a closed one of the same customer and topic that a number or version
-    leads to: reopening that one would make two."""
-    found = (context.by_number, *context.by_version.values())
-    closed = {k.id for loops in found for k in loops.values() if k.closed_at is not None}
-    owners = {loop: context.owners[loop] for loop in closed if loop in context.owners}
-    if owners:
-        customers = sorted({customer for customer, _ in owners.values()})
-        query = select(*KNOWN).where(
-            ALIVE, LOOPS.c.closed_at.is_(None), LOOPS.c.customer_id.in_(customers)
-        )
-        stand_in = {(r.customer_id, r.topic): known_of(context, r) for r in tx.execute(query)}
-        for loops in found:
-            for key, known in loops.items():
-                loops[key] = stand_in.get(owners.get(known.id, ("", "")), known)
-
-
-def load_big(tx: Connection, context: Context, topics: Sequence[str]) -> None:
-    query = select(LOOPS.c.id, LOOPS.c.topic, LOOPS.c.touchpoint).where(
-        LOOPS.c.kind == LoopKind.BIG, LOOPS.c.state != LoopState.CLOSED, LOOPS.c.topic.in_(topics)
-    )
-    for row in tx.execute(query):
-        context.big[row.topic, row.touchpoint] = row.id
-
-
-def load_like(tx: Connection, context: Context, ws: Workspace, candidates: Sequence[Found]) -> None:
-    hashes = sorted({h for f in candidates if (h := likeness_of(ws, f))})
-    if hashes:
-        query = select(LOOPS.c.likeness, LOOPS.c.id).where(
-            LOOPS.c.likeness.in_(hashes), LOOPS.c.state != LoopState.CLOSED
-        )
-        for row in tx.execute(query.order_by(LOOPS.c.opened_at.desc(), LOOPS.c.id)):
-            context.like[row.likeness] = row.id

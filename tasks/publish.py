@@ -16,7 +16,7 @@ from sqlalchemy import Connection, func, insert, select
 from loopwright.db import Database
 from loopwright.errors import DocumentError, EnvironmentFault, InputError
 from loopwright.history.append import append
-from loopwright.history.envelope import Actor, Event, seal
+from loopwright.history.envelope import Actor, Event, Scalar, seal
 from loopwright.ids import uuid7
 from models.base import table
 from models.document import Document, Publication
@@ -154,12 +154,42 @@ def publish(db: Database, files: Mapping[str, bytes], by: Actor, now: datetime) 
     total = set_hash(files)
     with db.begin() as tx:
         number = (tx.execute(select(func.max(PUBLICATIONS.c.number))).scalar() or 0) + 1
-        store(tx, number, total, files, by, now)
+        staff = staff_of(documents), staff_of(documents_of(tx, number - 1))
+        store(tx, number, total, files, by, now, changes_of_staff(*staff))
     return Published(number, total, documents, files)
 
 
+Staff = Mapping[str, tuple[str, tuple[str, ...]]]
+"""Person -> unit and roles."""
+
+
+def documents_of(tx: Connection, number: int) -> DocumentSet | None:
+    """A publication's documents; None when there is none that this program version can read."""
+    return load_set(documents_only(stored_files(tx, number)))[0]
+
+
+def staff_of(documents: DocumentSet | None) -> Staff:
+    people = documents.organisation.people if documents else ()
+    return {p.id: (p.unit, tuple(sorted(p.roles))) for p in people}
+
+
+def changes_of_staff(new: Staff, old: Staff) -> dict[str, dict[str, list[str]]]:
+    """Who came, went or changed unit or roles: ids with the unit and the roles they have now."""
+    came, went = new.keys() - old.keys(), old.keys() - new.keys()
+    changed = {person for person in new.keys() & old.keys() if new[person] != old[person]}
+    said = {person: [unit, *roles] for person, (unit, roles) in {**old, **new}.items()}
+    groups = {"came": came, "went": went, "changed": changed}
+    return {name: {p: said[p] for p in sorted(group)} for name, group in groups.items()}
+
+
 def store(
-    tx: Connection, number: int, total: str, files: Mapping[str, bytes], by: Actor, now: datetime
+    tx: Connection,
+    number: int,
+    total: str,
+    files: Mapping[str, bytes],
+    by: Actor,
+    now: datetime,
+    staff: Mapping[str, Mapping[str, list[str]]],
 ) -> None:
     tx.execute(
         insert(PUBLICATIONS).values(
@@ -174,14 +204,10 @@ def store(
         ],
     )
     hashes = {name: digest(content) for name, content in sorted(files.items())}
-    event = Event(
-        uuid7(),
-        EventKind.DOCUMENTS_PUBLISHED,
-        now,
-        by,
-        {"publication": number, "sha256": total, "files": len(files)},
-        body={"files": hashes},
-    )
+    data: dict[str, Scalar] = {"publication": number, "sha256": total, "files": len(files)}
+    data |= {f"people_{name}": len(people) for name, people in staff.items()}
+    body = {"files": hashes, "people": staff}
+    event = Event(uuid7(), EventKind.DOCUMENTS_PUBLISHED, now, by, data, body=body)
     append(tx, [seal(event)])
 
 
@@ -190,10 +216,7 @@ def published(db: Database, number: int | None = None) -> Published:
     with db.read() as tx:
         if number is None:
             number = tx.execute(select(func.max(PUBLICATIONS.c.number))).scalar()
-        query = select(DOCUMENTS.c.name, DOCUMENTS.c.content).where(
-            DOCUMENTS.c.publication == number
-        )
-        files = {row.name: row.content for row in tx.execute(query)}
+        files = stored_files(tx, number)
     if number is None or not files:
         raise EnvironmentFault(
             "no documents are published yet"
@@ -208,6 +231,11 @@ def published(db: Database, number: int | None = None) -> Published:
             "publish the documents again, mended for this version",
         )
     return Published(number, set_hash(files), documents, files)
+
+
+def stored_files(tx: Connection, number: int | None) -> dict[str, bytes]:
+    query = select(DOCUMENTS.c.name, DOCUMENTS.c.content).where(DOCUMENTS.c.publication == number)
+    return {row.name: row.content for row in tx.execute(query)}
 
 
 def set_hash(files: Mapping[str, bytes]) -> str:

@@ -7,8 +7,12 @@ from pathlib import Path
 from sqlalchemy import select
 
 from loopwright.errors import InputError
+from loopwright.history.append import append
+from loopwright.history.envelope import Actor, Event, Scalar, seal
+from loopwright.ids import uuid7
 from models.base import table
 from models.feedback import Intake, SourceState
+from models.kinds import EventKind
 from policy.source_spec import SourceSpec
 from sources.http_pull import PullState, fetch
 from tasks.ingest import Counts, finish_interrupted, ingest, ingest_file, refuse_stopped, save_state
@@ -92,6 +96,16 @@ def source_named(ws: Workspace, name: str) -> SourceSpec:
     if spec is None:
         raise InputError(f"no source {name!r}", f"use one of: {', '.join(sorted(ws.sources))}")
     return spec
+
+
+def switch_source(ws: Workspace, name: str, enabled: bool, actor: Actor, now: datetime) -> None:
+    """Whether a published source is pulled from now on. Raises InputError for an unknown name."""
+    source_named(ws, name)
+    data: dict[str, Scalar] = {"source": name, "enabled": enabled}
+    event = Event(uuid7(), EventKind.SOURCE_SWITCHED, now, actor, data, run=ws.run)
+    with ws.db.begin() as tx:
+        save_state(tx, name, now, enabled=enabled)
+        append(tx, [seal(event)])
 
 
 def source_states(ws: Workspace) -> list[dict[str, object]]:

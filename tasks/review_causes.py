@@ -6,7 +6,7 @@ likes. A candidate's origin is the first issue of its window: from then on loops
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -23,7 +23,9 @@ from policy.recur import Finding
 from policy.rulebook import Recurrence
 from tasks.change import Change, NewMessage, change
 from tasks.count_causes import FEEDBACK, Spans, established, evidence, find_causes, spans_of
-from tasks.open_loops import ALIVE
+from tasks.known import ALIVE
+from tasks.settle import stamped
+from tasks.tally import Tally
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -37,18 +39,13 @@ PIECE = 300
 
 
 @dataclass
-class ReviewCounts:
+class ReviewCounts(Tally):
     """Causes looked at, those that recur, candidates opened, and small loops linked."""
 
     causes: int = 0
     recurring: int = 0
     candidates: int = 0
     linked: int = 0
-
-    def __iadd__(self, other: "ReviewCounts") -> "ReviewCounts":
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-        return self
 
 
 def open_candidates(ws: Workspace, now: datetime) -> ReviewCounts:
@@ -156,10 +153,6 @@ def why(finding: Finding, rule: Recurrence, language: str) -> dict[str, Any]:
 def link(big: str, small: str, issue: str) -> Change:
     data = {"small": small, "relation": Relation.SAME_CAUSE, "issue": issue}
     return Change(big, EventKind.LOOP_LINKED, data)
-
-
-def stamped(ws: Workspace, changes: Sequence[Change]) -> list[Change]:
-    return [replace(one, policy=ws.policy_version, run=ws.run) for one in changes]
 
 
 def link_loops(ws: Workspace, now: datetime) -> ReviewCounts:

@@ -17,11 +17,14 @@ from models.clock import Clock as ClockRow
 from models.feedback import Batch
 from models.kinds import MessageState
 from models.message import Message
-from tasks.deliver import DeliveryCounts, deliver_lease, remind_triage
-from tasks.ingest import Counts
+from tasks.deliver import deliver_lease
+from tasks.ingest import Counts, IntakeTaken
+from tasks.outbox import DeliveryCounts
+from tasks.publish_checkpoints import PublishCounts, publish
 from tasks.pull import new_files, pull_source, reads_files, sources_to_pull
 from tasks.review_causes import ReviewCounts, link_loops, open_candidates
-from tasks.triage import MAX_ATTEMPTS, TriageCounts, triage_lease
+from tasks.seal_history import seal, unsealed
+from tasks.triage import MAX_ATTEMPTS, TriageCounts, remind_triage, triage_lease
 from tasks.verify import VerifyCounts, ask, close_silent, resolved, unanswered
 from tasks.watch_clocks import WatchCounts, watch_lease
 from tasks.workspace import Workspace
@@ -48,6 +51,10 @@ async def ingest_feedback(
     for spec in sources_to_pull(ws, source):
         try:
             total += step(f"pull {spec.name}", partial(pull_source, ws, spec, clock()))
+        except IntakeTaken as taken:
+            # Another run reads it at this moment. Who asked for it by name wants to know.
+            if source is not None:
+                failures.append(f"{spec.name}: {taken}")
         except LoopwrightError as error:
             failures.append(f"{spec.name}: {error}")
     if failures:
@@ -94,9 +101,22 @@ async def review_causes(ws: Workspace, clock: Clock, step: Step = call) -> dict[
     return vars(total)
 
 
+async def seal_history(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
+    """Sign what is new and bring the newest checkpoint outside, also where signing is refused."""
+    refusal = checkpoint = None
+    try:
+        checkpoint = step("sign what is new", partial(seal, ws, clock()))
+    except FindingError as error:
+        refusal = error
+    counts: PublishCounts = await step("publish", partial(publish, ws, clock()))
+    if refusal:
+        raise refusal
+    return {"sealed": int(checkpoint is not None)} | vars(counts)
+
+
 def waiting(ws: Workspace, now: datetime) -> dict[str, int]:
     """What a sweep would find: new files, untriaged feedback, due clocks, customers to ask and
-    those who stayed silent, due messages."""
+    those who stayed silent, due messages, events without a checkpoint."""
     files = sum(len(new_files(ws, spec)) for spec in sources_to_pull(ws) if reads_files(spec))
     with ws.db.read() as tx:
         left = func.coalesce(func.sum(BATCHES.c.size - BATCHES.c.position), 0)
@@ -112,6 +132,7 @@ def waiting(ws: Workspace, now: datetime) -> dict[str, int]:
         "questions": questions,
         "silences": silences,
         "messages": messages,
+        "unsealed": unsealed(ws),
     }
 
 
@@ -133,5 +154,6 @@ SWEEPS: dict[str, Callable[..., Awaitable[dict[str, int]]]] = {
     "verify_resolutions": verify_resolutions,
     "deliver_messages": deliver_messages,
     "review_causes": review_causes,
+    "seal_history": seal_history,
 }
 """Flow name -> its twin."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from loopwright.db import bulk_insert, retry_conflicts
 from loopwright.errors import LoopwrightError
@@ -25,8 +26,11 @@ from models.feedback import Batch, Feedback
 from models.issue import Issue
 from models.kinds import EventKind, IssueState
 from policy.classify import Opinion, Reading, Utterance
-from tasks.change import change
-from tasks.open_loops import Found, Opening, open_loops
+from tasks.change import NewMessage, change, message_row
+from tasks.known import Found
+from tasks.open_loops import Opening, open_loops
+from tasks.outbox import insert_once
+from tasks.tally import Tally
 from tasks.workspace import Workspace, drop_garbage
 
 ISSUES = table(Issue)
@@ -44,7 +48,7 @@ MOST_BATCHES = 10
 
 
 @dataclass
-class TriageCounts:
+class TriageCounts(Tally):
     """What became of feedback: its issues by fate, and the loops touched."""
 
     feedback: int = 0
@@ -55,11 +59,6 @@ class TriageCounts:
     joined: int = 0
     reopened: int = 0
     big: int = 0
-
-    def __iadd__(self, other: "TriageCounts") -> "TriageCounts":
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,3 +301,17 @@ def counts_of(piece: Piece, found: Sequence[Found], opening: Opening) -> TriageC
         reopened=opening.acts["reopen"],
         big=opening.acts["big"],
     )
+
+
+def remind_triage(ws: Workspace, now: datetime) -> bool:
+    """Tell operations, once per local day, that issues wait for a person."""
+    organisation = ws.published.documents.organisation
+    with ws.db.begin() as tx:
+        waiting = tx.execute(
+            select(func.count()).select_from(ISSUES).where(ISSUES.c.state == IssueState.TRIAGE)
+        ).scalar_one()
+        if not waiting:
+            return False
+        day = now.astimezone(ZoneInfo(organisation.zone)).date()
+        reminder = NewMessage(f"triage_waiting:{day}", "triage_waiting", organisation.operations)
+        return bool(insert_once(tx, [{"id": uuid7()} | message_row(reminder, None, now)]))

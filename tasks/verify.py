@@ -5,12 +5,12 @@ before it lets go, so that any number of workers share the work and no loop is a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, literal, or_, select, text
+from sqlalchemy import Connection, Select, literal, or_, select
 
 from loopwright.db import retry_conflicts
 from loopwright.errors import InputError, TransitionRefused
@@ -18,15 +18,18 @@ from loopwright.history.envelope import Actor
 from loopwright.ids import uuid7
 from models.base import table
 from models.kinds import Answer, Channel, EventKind, How, LoopKind, LoopState, Outcome, Told
-from models.loop import OPEN_SMALL, Loop
+from models.loop import Loop
 from models.verification import Verification
 from policy.clock_notation import iso
 from policy.transitions import SETTLED
 from tasks.change import Change, NewMessage, change
 from tasks.find import match_id
 from tasks.hand_off import on_behalf_of
+from tasks.known import in_place_of
 from tasks.open_loops import clocks_anew
 from tasks.reach import Way, ways
+from tasks.settle import settle, stamped
+from tasks.tally import Tally
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -47,7 +50,7 @@ NEW_FEEDBACK = "take the customer's words in as new feedback"
 
 
 @dataclass
-class VerifyCounts:
+class VerifyCounts(Tally):
     """Customers asked by mail and by call; loops closed because nobody could be asked, or nobody
     answered."""
 
@@ -55,11 +58,6 @@ class VerifyCounts:
     calls: int = 0
     unasked: int = 0
     silent: int = 0
-
-    def __iadd__(self, other: "VerifyCounts") -> "VerifyCounts":
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-        return self
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,8 @@ def ask_set(ws: Workspace, now: datetime) -> VerifyCounts | None:
         if not loops:
             return None
         how = ways(tx, ws, [row.id for row in loops], now)
-        change(tx, [question(ws, row, how[row.id], now) for row in loops], now)
+        asked = [question(ws, row, how[row.id], now) for row in loops]
+        change(tx, stamped(ws, asked), now)
     taken = list(how.values())
     mailed, calls = taken.count(Way.MAIL), taken.count(Way.CALL)
     return VerifyCounts(mailed, calls, len(taken) - mailed - calls)
@@ -132,13 +131,12 @@ def ask_set(ws: Workspace, now: datetime) -> VerifyCounts | None:
 def question(ws: Workspace, row: Any, way: Way, now: datetime) -> Change:
     """How one customer is asked, or why not."""
     if way in UNASKED:
-        return closing(ws, row.id, Outcome.UNVERIFIED, UNASKED[way])
+        return closing(row.id, Outcome.UNVERIFIED, UNASKED[way])
     verification, (template, channel) = uuid7(), QUESTIONS[way]
     silence = timedelta(days=ws.published.documents.rulebook.silence_days)
     data = {"verification": verification, "via": way.value, "due_at": iso(now + silence)}
     message = NewMessage(f"{template}:{verification}", template, row.lead, channel=channel)
-    asked = Change(row.id, EventKind.VERIFICATION_ASKED, data, messages=(message,))
-    return stamped(ws, asked)
+    return Change(row.id, EventKind.VERIFICATION_ASKED, data, messages=(message,))
 
 
 def close_set(ws: Workspace, now: datetime) -> VerifyCounts | None:
@@ -156,7 +154,8 @@ def close_set(ws: Workspace, now: datetime) -> VerifyCounts | None:
         loops = tx.execute(mine).scalars().all()
         if not loops:
             return None
-        change(tx, [closing(ws, loop, Outcome.UNVERIFIED, SILENT) for loop in loops], now)
+        closed = [closing(loop, Outcome.UNVERIFIED, SILENT) for loop in loops]
+        change(tx, stamped(ws, closed), now)
     return VerifyCounts(silent=len(loops))
 
 
@@ -184,7 +183,7 @@ def answers(ws: Workspace, said: Sequence[Said], now: datetime) -> list[str]:
             for one in said:
                 check(tx, ws, rows[one.loop], one, now)
             made = [c for one in said for c in answered(ws, rows[one.loop], asked, one, now)]
-            change(tx, made, now)
+            change(tx, stamped(ws, made), now)
 
     retry_conflicts(attempt)
     return [one.loop for one in said]
@@ -205,7 +204,7 @@ def answered(
     )
     why = f"answer {one.answer}"
     if one.answer is Answer.YES:
-        return [stamped(ws, first), closing(ws, row.id, Outcome.VERIFIED, why)]
+        return [first, closing(row.id, Outcome.VERIFIED, why)]
     key = f"loop_reopened:{row.id}:{row.version}"
     again = Change(
         row.id,
@@ -213,7 +212,7 @@ def answered(
         {"why": why, **clocks_anew(ws, row, now)},
         messages=(NewMessage(key, "loop_reopened", row.lead),),
     )
-    return [stamped(ws, first), stamped(ws, again)]
+    return [first, again]
 
 
 def open_questions(tx: Connection, rows: Mapping[str, Any]) -> dict[str, str]:
@@ -254,13 +253,10 @@ def check_reopening(tx: Connection, ws: Workspace, row: Any, now: datetime) -> N
         raise TransitionRefused(
             f"loop {row.id} has been closed for more than {days} days", NEW_FEEDBACK
         )
-    other = select(LOOPS.c.id).where(
-        text(OPEN_SMALL), LOOPS.c.customer_id == row.customer_id, LOOPS.c.topic == row.topic
-    )
-    if found := tx.execute(other).scalar():
+    if other := in_place_of(tx, row):
         raise TransitionRefused(
             f"the customer of loop {row.id} has another open loop on its topic",
-            f"that one goes on: `loopwright loop show {found}`",
+            f"that one goes on: `loopwright loop show {other}`",
         )
 
 
@@ -285,27 +281,20 @@ def tell_customers(ws: Workspace, tellings: Sequence[Telling], now: datetime) ->
     Stops the clocks that wait for it. Returns the loops' ids. Raises InputError for a loop without
     a customer of its own, TransitionRefused for a closed one.
     """
-
-    def attempt() -> None:
-        with ws.db.begin() as tx:
-            rows = loops_of(tx, [one.loop for one in tellings])
-            change(tx, [told(ws, rows[one.loop], one) for one in tellings], now)
-
-    retry_conflicts(attempt)
+    with ws.db.read() as tx:
+        rows = loops_of(tx, [one.loop for one in tellings])
+    settle(ws, [told(ws, rows[one.loop], one) for one in tellings], now)
     return [one.loop for one in tellings]
 
 
 def told(ws: Workspace, row: Any, one: Telling) -> Change:
-    return stamped(
-        ws,
-        Change(
-            row.id,
-            EventKind.LOOP_CUSTOMER_TOLD,
-            {"what": one.what.value, "how": one.how.value},
-            one.actor,
-            body={"reference": one.reference} if one.reference.strip() else None,
-            on_behalf_of=on_behalf_of(ws, one.actor, row.lead) if row.lead else None,
-        ),
+    return Change(
+        row.id,
+        EventKind.LOOP_CUSTOMER_TOLD,
+        {"what": one.what.value, "how": one.how.value},
+        one.actor,
+        body={"reference": one.reference} if one.reference.strip() else None,
+        on_behalf_of=on_behalf_of(ws, one.actor, row.lead),
     )
 
 
@@ -322,9 +311,5 @@ def loops_of(tx: Connection, loops: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def closing(ws: Workspace, loop: str, outcome: Outcome, why: str) -> Change:
-    return stamped(ws, Change(loop, EventKind.LOOP_CLOSED, {"outcome": outcome.value, "why": why}))
-
-
-def stamped(ws: Workspace, one: Change) -> Change:
-    return replace(one, policy=ws.policy_version, run=ws.run)
+def closing(loop: str, outcome: Outcome, why: str) -> Change:
+    return Change(loop, EventKind.LOOP_CLOSED, {"outcome": outcome.value, "why": why})

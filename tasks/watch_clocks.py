@@ -22,6 +22,8 @@ from models.ticket import Ticket
 from policy.climb import Act, Recipient, Ticking, acts, next_moment, undisturbed
 from policy.clock_notation import iso
 from tasks.change import Change, NewMessage, change
+from tasks.settle import stamped
+from tasks.tally import Tally
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -40,17 +42,12 @@ TEMPLATES = {"remind": "clock_reminder", "breach": "clock_breached", "climb": "c
 
 
 @dataclass
-class WatchCounts:
+class WatchCounts(Tally):
     """What happened to clocks: reminders, breaches, steps up a ladder."""
 
     reminded: int = 0
     breached: int = 0
     climbed: int = 0
-
-    def __iadd__(self, other: "WatchCounts") -> "WatchCounts":
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-        return self
 
 
 def watch_lease(ws: Workspace, now: datetime, limit: int = LEASED_CLOCKS) -> WatchCounts | None:
@@ -62,7 +59,7 @@ def watch_lease(ws: Workspace, now: datetime, limit: int = LEASED_CLOCKS) -> Wat
             if not clocks:
                 return None
             changes = [made for clock in clocks for made in changes_of(ws, clock, now)]
-            change(tx, changes, now)
+            change(tx, stamped(ws, changes), now)
             return counts_of(changes)
 
     counts = retry_conflicts(attempt)
@@ -125,13 +122,12 @@ def changes_of(ws: Workspace, clock: Any, now: datetime) -> list[Change]:
         return [change_of(ws, clock, act, now) for act in taken]
     # Another ladder or calendar was published since, by which it is too early.
     later = next_moment(ticking, spec, ladder, calendar, zone, unit, documents.organisation)
-    return [moved(ws, clock, later if later and later > now else None)]
+    return [moved(clock, later if later and later > now else None)]
 
 
-def moved(ws: Workspace, clock: Any, next_at: datetime | None) -> Change:
+def moved(clock: Any, next_at: datetime | None) -> Change:
     data = {"clock": clock.id, "next_at": iso(next_at)}
-    policy, run = ws.policy_version, ws.run
-    return Change(clock.loop_id, EventKind.CLOCK_MOVED, data, policy=policy, run=run)
+    return Change(clock.loop_id, EventKind.CLOCK_MOVED, data)
 
 
 def change_of(ws: Workspace, clock: Any, act: Act, now: datetime) -> Change:
@@ -144,14 +140,7 @@ def change_of(ws: Workspace, clock: Any, act: Act, now: datetime) -> Change:
     if act.what == "climb":
         data |= {"step": act.step, "passed": ",".join(act.passed) or None}
     messages = () if act.to is None else (message_of(ws, clock, act, act.to, now),)
-    return Change(
-        clock.loop_id,
-        KINDS[act.what],
-        data,
-        policy=ws.policy_version,
-        run=ws.run,
-        messages=messages,
-    )
+    return Change(clock.loop_id, KINDS[act.what], data, messages=messages)
 
 
 def message_of(ws: Workspace, clock: Any, act: Act, to: Recipient, now: datetime) -> NewMessage:

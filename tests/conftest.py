@@ -16,7 +16,7 @@ from loopwright.migrate import upgrade
 from loopwright.settings import Settings
 from tasks.publish import publish
 from tasks.workspace import Workspace
-from tests.cast import NOON, OPS, documents, settings_for
+from tests.cast import NOON, OPS, documents, is_guarded, settings_for, sound
 
 KINDS = ("sqlite", "postgres")
 PREPARED = "prepared"
@@ -72,7 +72,7 @@ def postgres() -> Iterator[Server]:
 
 def prepare(url: str) -> None:
     db = Database(url)
-    upgrade(db)
+    upgrade(db, NOON)
     publish(db, documents(), OPS, NOON)
     db.close()
 
@@ -127,9 +127,13 @@ def empty_url(request: pytest.FixtureRequest, home: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def db(url: str) -> Iterator[Database]:
+def db(url: str, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """Whatever a test did, its history verifies and its tables follow from it, unless the test is
+    marked `breaks_history` or lifted the guards to break it."""
     database = Database(url)
     yield database
+    if request.node.get_closest_marker("breaks_history") is None and is_guarded(database):
+        assert sound(database)
     database.close()
 
 

@@ -36,7 +36,7 @@ CONFLICT = "the state does not allow it, or somebody changed it first"
 STOPPED = "the source stopped itself"
 EXIT_ONE: Mapping[str, str] = {
     "ingest": STOPPED,
-    "run": "a source could not be read or stopped itself; the others went on",
+    "run": "a source could not be read or stopped itself, the others went on; sealing was refused",
     "org lint": "there are mistakes",
     "org publish": "`--dry-run` found mistakes (2 without it)",
     "quarantine replay": STOPPED + " again",
@@ -49,7 +49,11 @@ EXIT_ONE: Mapping[str, str] = {
     "policy lint": "there are mistakes, or a test of the policy fails",
     "template lint": "there are problems",
     "audit verify": "the history does not hold; the first bad position is named",
+    "audit checkpoint": "refused: the history does not extend what was signed before",
+    "audit witness": "refused: not signed, smaller, a second root, or growth without proof",
     "audit replay": "tables and events differ",
+    "audit erase": "something of the customer's is still open or waits for triage",
+    "audit scrub": "something had to be left, for lack of rights or because it is in use",
 }
 """What exit code 1 says, where it says more than an error message."""
 

@@ -1,41 +1,268 @@
-"""审计 / The history: verify it, replay it."""
+"""审计 / The history: sign it, verify it, replay it."""
 
 import sys
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
-from console.terminal import AsJson, emit, say, workspace
+from console.terminal import (
+    AsJson,
+    DryRun,
+    Limit,
+    Person,
+    actor,
+    choose,
+    emit,
+    say,
+    table,
+    workspace,
+)
+from loopwright.errors import InputError
+
+if TYPE_CHECKING:
+    from loopwright.history.envelope import Actor
+    from loopwright.history.note import PublicKey, SigningKey
+    from loopwright.history.verify import Report
+    from loopwright.settings import Settings
+    from tasks.bundle_part import Asked
+    from tasks.erase import Erased
+    from tasks.export_history import Exported
+    from tasks.workspace import Workspace
 
 NAME = "audit"
 app = typer.Typer(no_args_is_help=True)
 
 
+Vkey = Annotated[
+    str | None,
+    typer.Option("--key", metavar="VKEY", help="The signer's public key, as handed over."),
+]
+
+
 @app.command()
-def verify(as_json: AsJson = False) -> None:
-    """Recompute every leaf and the tree's root; exit 1 at the first thing wrong."""
+def verify(
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", help="Checkpoints kept outside: one note or a whole file."),
+    ] = None,
+    key: Vkey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute every leaf, the root and all checkpoints; exit 1 at the first thing wrong."""
     from dataclasses import asdict
 
     from loopwright.history.verify import verify as verify_history
+    from tasks.witness import checkpoints_in
 
-    with workspace() as ws, ws.db.read() as tx:
-        report = verify_history(tx)
+    with workspace() as ws:
+        signer = public_key(ws.settings, key, required=checkpoint is not None)
+        outside = checkpoints_in(checkpoint, signer) if checkpoint and signer else []
+        with ws.db.read() as tx:
+            report = verify_history(tx, signer, outside)
+    document = asdict(report) | {"ok": report.ok, "signatures": signer is not None}
+    emit(document, as_json, lambda: tell(report, signed=signer is not None))
+    sys.exit(0 if report.ok else 1)
+
+
+def public_key(settings: "Settings", text: str | None, *, required: bool) -> "PublicKey | None":
+    """The key on the command line, else the installation's own. Raises InputError."""
+    from tasks.seal_history import signing_key
+
+    if text is not None:
+        return parse_key(text)
+    own = signing_key(settings)
+    if own is None and required:
+        raise InputError("there is no key to check signatures with", "add --key VKEY")
+    return own.public if own else None
+
+
+def parse_key(text: str) -> "PublicKey":
+    from loopwright.history.note import NoteError, PublicKey
+
+    try:
+        return PublicKey.parse(text)
+    except NoteError as error:
+        fix = "give it as `loopwright audit key --public` prints it"
+        raise InputError(f"--key: {error}", fix) from None
+
+
+def print_exactly(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def tell(report: "Report", *, signed: bool) -> None:
+    """The report in words: what was found, what it proves and what not."""
+    if report.problem:
+        say(f"✗ seq {report.seq}: {report.problem}")
+    else:
+        say(
+            f"✓ {report.size:,} events, {report.bodies:,} bodies, {report.erased:,} erased,"
+            f" root {report.root}"
+        )
+    for verdict in report.outside:
+        mark = "✓" if verdict.found == "held" else "⚠" if report.ok else "✗"
+        place = "" if verdict.seq is None else f" (seq {verdict.seq})"
+        words = VERDICTS[verdict.found]
+        say(f"{mark} {verdict.origin} {verdict.size:,}: {words}{place}")
+    if report.ok:
+        checked = "签名已核对 / signatures checked" if signed else NOT_CHECKED
+        say(f"✓ {report.checkpoints:,} 个检查点 / checkpoints: {checked}")
+        say(PROVES_OUTSIDE if report.outside else PROVES)
+
+
+VERDICTS = {
+    "held": "与历史一致 / the history extends it",
+    "truncated": "历史短于它：被截短，或来自旧备份 / the history is shorter: truncated or restored",
+    "rewritten": "此前的历史被改写 / what stands before it was rewritten",
+    "lost in a restore": "恢复备份时丢失，已有记录 / its end was lost in a restore, on record",
+}
+NOT_CHECKED = "签名未核对，缺公钥 / signatures not checked: no key here, --key VKEY"
+PROVES = (
+    "  证明：自写入以来，未有人只改行而不重算哈希。不证明：有人重算了全部哈希；"
+    "这要靠留存在外部的检查点（--checkpoint）。\n"
+    "  This proves that no row was changed without rebuilding the hashes. It does not prove that"
+    " nobody rebuilt them: give a checkpoint kept outside (--checkpoint)."
+)
+PROVES_OUTSIDE = (
+    "  证明：外部检查点之前的每一事件，自签署以来未被改动、删除、插入或调换。不证明：之后的事件；"
+    "录入时就不真实的内容。\n"
+    "  This proves that nothing before the checkpoint kept outside was changed, removed, added or"
+    " moved since it was signed. It does not prove what came after it, nor that what people"
+    " entered was true."
+)
+
+
+@app.command()
+def key(
+    public: Annotated[bool, typer.Option("--public", help="Only show the public key.")] = False,
+    origin: Annotated[
+        str | None, typer.Option("--origin", help="The key's name; default: audit.origin.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The key's file; default: audit.key_file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """签名密钥 / Make a signing key, never replacing one; print its origin and public key."""
+    from loopwright.settings import load_settings
+
+    settings = load_settings()
+    path = out or settings.audit.key_file
+    made = existing_key(settings, out) if public else new_key(path, origin or settings.audit.origin)
+    document = {"origin": made.name, "vkey": str(made.public)}
+    if not public:
+        document["file"] = str(path)
 
     def human() -> None:
-        if report.ok:
-            say(f"✓ {report.size:,} events, {report.bodies:,} bodies, root {report.root}")
-            say(
-                "  证明：自写入以来，未有人只改行而不重算哈希。不证明：有人重算了全部哈希；"
-                "这要靠留存在外部的检查点。"
-            )
-            say(
-                "  This proves that no row was changed without rebuilding the hashes; only a"
-                " checkpoint kept outside proves that nobody rebuilt them."
-            )
-        else:
-            say(f"✗ seq {report.seq}: {report.problem}")
+        say(f"origin  {made.name}\nvkey    {made.public}")
+        if not public:
+            say(f"✓ {path}：只留给签署者；公钥交给审计 / for the signer alone; hand out the vkey")
 
-    emit(asdict(report) | {"ok": report.ok}, as_json, human)
-    sys.exit(0 if report.ok else 1)
+    emit(document, as_json, human)
+
+
+def existing_key(settings: "Settings", path: Path | None) -> "SigningKey":
+    from loopwright.errors import EnvironmentFault
+    from loopwright.history.note import read_key
+    from tasks.seal_history import KEY_FIX, signing_key
+
+    found = read_key(path) if path else signing_key(settings)
+    if found is None:
+        raise EnvironmentFault("there is no signing key here", KEY_FIX)
+    return found
+
+
+def new_key(path: Path, origin: str | None) -> "SigningKey":
+    from loopwright.history.note import NoteError, SigningKey, split_origin, write_key
+
+    if not origin:
+        raise InputError("the history has no name", "set audit.origin, such as bank.example/loop")
+    try:
+        made = SigningKey.generate(origin)
+    except NoteError as error:
+        raise InputError(str(error), "such as bank.example/loop") from None
+    if split_origin(origin)[1] != 1:
+        raise InputError(f"{origin!r} looks like an epoch", "leave /epoch-… out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_key(path, made)
+    return made
+
+
+@app.command()
+def checkpoint(
+    since: Annotated[
+        int | None, typer.Option("--since", help="Add the proof from this size, for a witness.")
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """检查点 / Sign what is new; print the newest checkpoint, with a proof for a witness."""
+    from loopwright.now import utc_now
+    from tasks.seal_history import newest_proof, seal
+
+    with workspace(dry_run=dry_run) as ws:
+        sealed = seal(ws, utc_now())
+        proof = newest_proof(ws, since)
+    document = {
+        "note": proof.note,
+        "sealed": sealed is not None,
+        "since": proof.old,
+        "proof": [entry.hex() for entry in proof.path],
+    }
+    emit(document, as_json, lambda: print_exactly(str(proof)))
+
+
+@app.command()
+def witness(
+    given: Annotated[
+        Path,
+        typer.Argument(metavar="CHECKPOINT_FILE", help="What `audit checkpoint --since` printed."),
+    ],
+    key: Annotated[str, typer.Option("--key", metavar="VKEY", help="The history's public key.")],
+    own_key: Annotated[Path, typer.Option("--own-key", help="Your own key's file.")],
+    keep: Annotated[Path, typer.Option("--keep", help="Where your last checkpoint is kept.")],
+    restored: Annotated[
+        bool, typer.Option("--restored", help="Accept a new epoch and what its restore lost.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """见证 / On the auditor's machine: countersign a checkpoint that extends the last one kept."""
+    from loopwright.history.note import read_key
+    from tasks.witness import countersign
+
+    own = read_key(own_key)
+    note, found = countersign(given, parse_key(key), own, keep, restored=restored)
+    document = {"note": note, "origin": found.origin, "size": found.size, "root": found.root.hex()}
+    emit(document, as_json, lambda: print_exactly(note))
+
+
+@app.command()
+def restored(
+    reason: Annotated[str, typer.Option("--reason", help="Why, and from which backup.")],
+    person: Person,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="The newest checkpoint kept outside.")
+    ] = None,
+    key: Vkey = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """恢复备份后 / After a restore: put it on record and open a new epoch of checkpoints."""
+    from loopwright.now import utc_now
+    from tasks.seal_history import newest_outside, restored
+    from tasks.witness import checkpoints_in
+
+    with workspace(dry_run=dry_run) as ws:
+        signer = public_key(ws.settings, key, required=checkpoint is not None)
+        given = checkpoints_in(checkpoint, signer) if checkpoint and signer else []
+        published = newest_outside(ws.settings.audit.append_to, signer) if signer else None
+        outside = given[-1] if given else published
+        epoch = restored(ws, reason, actor(ws, person), utc_now(), outside)
+    document = {"epoch": epoch, "outside": outside.size if outside else None}
+    emit(document, as_json, lambda: say(f"✓ 纪元 / epoch {epoch}"))
 
 
 @app.command()
@@ -59,3 +286,283 @@ def replay(as_json: AsJson = False) -> None:
 
     emit(asdict(result), as_json, human)
     sys.exit(1 if result.differences else 0)
+
+
+Secret = Annotated[str | None, typer.Option(metavar="VALUE", help="`-` asks for it unseen.")]
+
+
+@app.command()
+def erase(
+    person: Person,
+    why: Annotated[str, typer.Option(help="Who asked, and how; without the customer's name.")],
+    authority: Annotated[
+        str | None, typer.Option(metavar="AUTHORITY", help="customer-request, court or regulator.")
+    ] = None,
+    customer: Annotated[
+        str | None, typer.Option(metavar="ID", help="A customer's id, or that of their loop.")
+    ] = None,
+    number: Secret = None,
+    phone: Secret = None,
+    mail: Secret = None,
+    openid: Secret = None,
+    expired: Annotated[
+        bool, typer.Option("--expired", help="All that `audit retention` lists.")
+    ] = False,
+    again: Annotated[
+        Path | None, typer.Option(metavar="BUNDLE.zip", help="After a restore: all it says of.")
+    ] = None,
+    close: Annotated[bool, typer.Option("--close", help="Withdraw what is open first.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """删除客户的话和身份 / Erase a customer's words and identity; the history stays provable."""
+    from dataclasses import asdict
+
+    from loopwright.now import utc_now
+    from tasks.retain import erase_again, erase_passed, passed
+
+    given = {"number": number, "phone": phone, "mail": mail, "openid": openid}
+    keys = [(kind, unseen(kind, value)) for kind, value in given.items() if value is not None]
+    if [customer is not None, bool(keys), expired, again is not None].count(True) != 1:
+        raise InputError("nobody is named", "give --customer, keys, --expired or --again")
+    if (expired or again is not None) != (authority is None):
+        raise InputError("by whose authority?", "give --authority with a customer, else none")
+    with workspace(dry_run=dry_run) as ws:
+        by, now = actor(ws, person), utc_now()
+        if expired:
+            found = passed(ws, now)
+            name, result = f"{len(found)}", erase_passed(ws, found, why, by, now)
+        elif again is not None:
+            number_known, result = erase_again(ws, again, why, by, now)
+            name = str(number_known)
+        else:
+            name, result = erase_one(ws, customer, keys, str(authority), why, by, now, close)
+    document = {"subject": name, "dry_run": dry_run} | asdict(result)
+    emit(document, as_json, lambda: say_erased(name, result, dry_run=dry_run))
+
+
+def erase_one(
+    ws: "Workspace",
+    customer: str | None,
+    keys: "list[tuple[str, str]]",
+    authority: str,
+    why: str,
+    by: "Actor",
+    now: "datetime",
+    close: bool,
+) -> "tuple[str, Erased]":
+    from models.kinds import Authority
+    from tasks.erase import Order, erase
+    from tasks.personal import find_subject
+
+    chosen = choose(Authority, authority, "authority")
+    if chosen is Authority.RETENTION:
+        raise InputError("retention is for --expired", "name who asked for it")
+    with ws.db.read() as tx:
+        subject = find_subject(tx, ws, customer, keys)
+    return subject.name, erase(ws, subject, Order(chosen, why, by), now, close=close)
+
+
+def say_erased(name: str, result: "Erased", *, dry_run: bool) -> None:
+    say(
+        f"{'○' if dry_run else '✓'} {name}: {result.bodies} 份正文 bodies,"
+        f" {result.items} 条记录 items, {result.keys} 个标识 keys,"
+        f" {result.messages} 条消息 messages, {result.files} 个文件 files"
+    )
+    if result.closed or result.decided:
+        say(f"  撤回 withdrawn: {result.closed}; 不再判定 noted: {result.decided}")
+    if result.missing:
+        say(f"  {result.missing} 个已写出的文件不在本机，请在原处删除")
+        say(f"  {result.missing} rendered files are not here: delete them where they are")
+    if result.unparsed:
+        say(f"  {result.unparsed} 条记录尚未解析，解析后请再执行一次")
+        say(f"  {result.unparsed} items are not parsed yet: run this again when they are")
+    if not dry_run:
+        say("  字节仍在数据库文件中，请由数据库所有者执行 loopwright audit scrub")
+        say("  The bytes are still in the database's files: its owner runs loopwright audit scrub")
+
+
+def unseen(kind: str, value: str) -> str:
+    """A key as typed, or asked for without showing it."""
+    return str(typer.prompt(kind, hide_input=True, err=True)) if value == "-" else value
+
+
+@app.command()
+def retention(limit: Limit = 50, as_json: AsJson = False) -> None:
+    """到期清单 / Whose words have passed their retention time; nothing is erased."""
+    from loopwright.now import utc_now
+    from tasks.retain import passed
+
+    with workspace() as ws:
+        found = passed(ws, utc_now(), limit)
+    rows = [
+        {
+            "subject": one.subject.name,
+            "class": one.retention,
+            "until": one.until.isoformat(),
+            "loops": one.loops,
+            "feedback": one.feedback,
+        }
+        for one in found
+    ]
+
+    def human() -> None:
+        names = ("subject", "class", "until", "loops", "feedback")
+        table("到期 passed", names, [[row[name] for name in names] for row in rows])
+        if len(rows) == limit:
+            say(f"  … --limit {limit}")
+
+    emit({"items": rows}, as_json, human)
+
+
+@app.command()
+def scrub(as_json: AsJson = False) -> None:
+    """清除已删内容的字节 / Make the bytes of what was erased go; exit 1 where some are left."""
+    from dataclasses import asdict
+
+    from tasks.scrub import scrub as scrub_database
+
+    with workspace() as ws:
+        result = scrub_database(ws.db)
+
+    def human() -> None:
+        for done in result.done:
+            say(f"✓ {done}")
+        for left in result.left:
+            say(f"✗ 未能清除 left: {left}")
+        say("  备份、归档和备库不受影响 / backups, archives and standbys keep what they have")
+
+    emit(asdict(result) | {"complete": result.complete}, as_json, human)
+    sys.exit(0 if result.complete else 1)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="A new file.")],
+    person: Person,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="ISO|SEQ", help="From this day, moment or position on."),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option("--to", metavar="ISO|SEQ", help="To this day, moment or position, included."),
+    ] = None,
+    loop: Annotated[
+        str | None, typer.Option("--loop", metavar="ID", help="Only this loop's events.")
+    ] = None,
+    bodies: Annotated[
+        str | None,
+        typer.Option(
+            "--bodies",
+            metavar="none|all|LOOPS",
+            help="Whose words travel; loops joined by commas. Usual: none, with --loop all.",
+        ),
+    ] = None,
+    wait: Annotated[
+        int, typer.Option("--wait", min=0, help="Seconds to wait for a signer that runs elsewhere.")
+    ] = 600,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """导出审计包 / Write a bundle that `tools/verify_history.py` proves offline."""
+    from dataclasses import asdict
+    from functools import partial
+
+    from loopwright.now import utc_now
+    from tasks.bundle_file import refuse_existing
+    from tasks.export_history import export as export_history
+    from tasks.export_history import plan, seal_past
+
+    with workspace(dry_run=dry_run) as ws:
+        by, asked = actor(ws, person), asked_for(ws, first, last, loop, bodies)
+        refuse_existing(out)
+        if dry_run:
+            planned = plan(ws, asked)
+            words = f"○ seq {planned['first']:,} 起 from: {planned['count']:,} 个事件 events，"
+            emit(planned, as_json, lambda: say(f"{words}{planned['chosen']:,} 份正文 bodies"))
+            return
+        seal_up_to = partial(seal_past, ws, clock=utc_now, wait=wait)
+        made = export_history(ws, out, asked, by, utc_now(), seal_up_to)
+    emit(asdict(made), as_json, lambda: tell_export(made))
+
+
+def asked_for(
+    ws: "Workspace", first: str | None, last: str | None, loop: str | None, bodies: str | None
+) -> "Asked":
+    """The options as a question. Raises InputError for words that are none."""
+    from tasks.bundle_part import Asked
+
+    if loop is not None and (first is not None or last is not None):
+        raise InputError("--loop takes the whole loop", "leave --from and --to out")
+    chosen = bodies or ("none" if loop is None else "all")
+    return Asked(
+        loop,
+        None if first is None else place(ws, first, time.min),
+        None if last is None else place(ws, last, time.max),
+        "all" if chosen == "all" else "none" if chosen == "none" else tuple(chosen.split(",")),
+    )
+
+
+def place(ws: "Workspace", text: str, within: time) -> "int | datetime":
+    """A position, or a moment in the organisation's zone; a day alone is its beginning or end."""
+    if text.isdecimal():
+        return int(text)
+    zone = ZoneInfo(ws.published.documents.organisation.zone)
+    try:
+        if len(text) == len("2026-01-31"):
+            return datetime.combine(date.fromisoformat(text), within, zone)
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        fix = "write 2026-01-31, 2026-01-31T17:00, or a position such as 1200"
+        raise InputError(f"{text!r} is neither a time nor a position", fix) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=zone)
+
+
+def tell_export(made: "Exported") -> None:
+    say(
+        f"✓ {made.path}：{made.count:,} 个事件 events，{made.bodies:,} 份正文 bodies，"
+        f"{made.erased:,} 份已删除 erased，{made.documents:,} 份文档 documents，{made.size:,} B"
+    )
+    say(
+        f"  已记为 recorded at seq {made.seq:,}，由检查点封存 sealed by checkpoint"
+        f" {made.checkpoint:,}"
+    )
+    say("  核验：用交接时得到的程序和公钥，不用包里的任何东西。")
+    say("  Verify with the program and the key of the handover, never with what came in the zip:")
+    say(f"  python3 verify_history.py {made.path} --key 'ORIGIN+KEYID+KEY'")
+
+
+@app.command()
+def sample(
+    number: Annotated[int, typer.Option("--n", min=1, max=10_000, help="How many.")],
+    seed: Annotated[str, typer.Option("--seed", help="Any words; the auditor chooses them.")],
+    checkpoint: Annotated[
+        int | None, typer.Option("--checkpoint", metavar="SIZE", help="Instead of the last one.")
+    ] = None,
+    events: Annotated[bool, typer.Option("--events", help="Events instead of loops.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """抽样 / Draw loops that anybody can draw again from the checkpoint and the seed."""
+    from base64 import b64encode
+    from dataclasses import asdict
+
+    from tasks.sample_history import sample as sample_history
+
+    with workspace() as ws, ws.db.read() as tx:
+        found = sample_history(tx, number, seed, size=checkpoint, events=events)
+    root = b64encode(found.checkpoint.root).decode()
+
+    def human() -> None:
+        heading = ("seq", "loop", "kind", "event")
+        rows = [(one.seq, one.loop, one.kind, one.event) for one in found.drawn]
+        table(f"{found.checkpoint.origin} {found.checkpoint.size} {root}", heading, rows)
+        if not events:
+            loops = ",".join(str(one.loop) for one in found.drawn)
+            say("  逐个导出，或一次带上全部正文 / one by one, or all with their words at once:")
+            say("  loopwright audit export LOOP.zip --loop LOOP --as PERSON")
+            say(f"  loopwright audit export SAMPLE.zip --as PERSON --bodies {loops}")
+
+    items = [asdict(one) for one in found.drawn]
+    about = {"origin": found.checkpoint.origin, "size": found.checkpoint.size, "root": root}
+    emit(about | {"seed": seed, "draws": found.draws, "items": items}, as_json, human)

@@ -1,4 +1,7 @@
-"""数据库 / The database: upgrade its schema, check it."""
+"""数据库 / The database: upgrade its schema, check it, who may do what in it."""
+
+import re
+from typing import Annotated
 
 import typer
 
@@ -28,3 +31,26 @@ def check(as_json: AsJson = False) -> None:
 
     require_current(Database(load_settings().database.url))
     emit({"revision": newest()}, as_json, lambda: say(f"✓ schema is current ({newest()})"))
+
+
+@app.command()
+def roles(
+    prefix: Annotated[
+        str, typer.Option(help="Of the roles' names: a lower-case word.")
+    ] = "loopwright",
+    as_json: AsJson = False,
+) -> None:
+    """Print SQL that makes PostgreSQL roles: owner, application, eraser, signer, auditor.
+
+    A superuser runs it in the database after each `db upgrade`; it may be run again. The roles can
+    log in once you give them passwords.
+    """
+    from dataclasses import asdict
+
+    from loopwright.errors import InputError
+    from loopwright.roles import Roles, layout
+
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", prefix):
+        raise InputError(f"{prefix!r} cannot begin a role's name", "use lower-case letters, a-z")
+    made = Roles.named(prefix)
+    emit({"roles": asdict(made), "sql": layout(made)}, as_json, lambda: say(layout(made)))

@@ -1,14 +1,17 @@
 """检查安装 / What is wrong with this setup and how to mend it."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from console.terminal import AsJson, emit, say
 from loopwright.errors import EnvironmentFault, LoopwrightError
 
 if TYPE_CHECKING:
+    from loopwright.db import Database
     from loopwright.settings import Settings
+    from policy.organisation import Organisation
 
 NAME = "doctor"
 
@@ -39,39 +42,51 @@ def examine(name: str, check: Callable[["Settings"], str]) -> dict[str, object]:
         return {"check": name, "ok": False, "found": found, "fix": "see docs/operate.md"}
 
 
+@contextmanager
+def database(settings: "Settings") -> "Iterator[Database]":
+    from loopwright.db import Database
+
+    db = Database(settings.database.url)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
 def check_settings(settings: "Settings") -> str:
     return f"language {settings.language}, messages by {settings.messages.transport}"
 
 
 def check_database(settings: "Settings") -> str:
-    from loopwright.db import Database, is_durable
+    from loopwright.db import is_durable
     from loopwright.migrate import newest, require_current
 
-    db = Database(settings.database.url)
-    require_current(db)
-    with db.begin() as tx:
-        if not is_durable(tx):
-            raise EnvironmentFault(
-                "a commit does not survive a power cut", "set synchronous_commit = on"
-            )
-    return f"{'SQLite' if db.is_sqlite else 'PostgreSQL'}, schema {newest()}"
+    with database(settings) as db:
+        require_current(db)
+        with db.begin() as tx:
+            if not is_durable(tx):
+                raise EnvironmentFault(
+                    "a commit does not survive a power cut", "set synchronous_commit = on"
+                )
+        return f"{'SQLite' if db.is_sqlite else 'PostgreSQL'}, schema {newest()}"
 
 
 def check_documents(settings: "Settings") -> str:
-    from loopwright.db import Database
     from tasks.publish import published
 
-    found = published(Database(settings.database.url))
+    with database(settings) as db:
+        found = published(db)
     return f"publication {found.number}, {len(found.files)} files, {found.sha256[:12]}"
 
 
 def check_calendar(settings: "Settings") -> str:
-    from loopwright.db import Database
     from loopwright.now import utc_now
     from tasks.publish import published
 
     year = utc_now().year
-    for calendar in published(Database(settings.database.url)).documents.calendars:
+    with database(settings) as db:
+        calendars = published(db).documents.calendars
+    for calendar in calendars:
         if year not in calendar.published_years:
             raise EnvironmentFault(
                 f"calendar {calendar.id} has no published days for {year}",
@@ -89,11 +104,11 @@ def check_identity(settings: "Settings") -> str:
 
 
 def check_sources(settings: "Settings") -> str:
-    from loopwright.db import Database
     from tasks.pull import source_states
     from tasks.workspace import Workspace
 
-    states = source_states(Workspace(settings, Database(settings.database.url)))
+    with database(settings) as db:
+        states = source_states(Workspace(settings, db))
     stopped = [str(s["name"]) for s in states if s["stopped_reason"]]
     if stopped:
         raise EnvironmentFault(
@@ -104,18 +119,19 @@ def check_sources(settings: "Settings") -> str:
 
 
 def check_triage(settings: "Settings") -> str:
-    from loopwright.db import Database
     from loopwright.now import utc_now
     from tasks.sweeps import stuck_batches, waiting
     from tasks.workspace import Workspace
 
-    ws = Workspace(settings, Database(settings.database.url))
-    if stuck := stuck_batches(ws):
+    with database(settings) as db:
+        ws = Workspace(settings, db)
+        stuck, feedback = stuck_batches(ws), waiting(ws, utc_now())["feedback"]
+    if stuck:
         raise EnvironmentFault(
             f"{stuck} batches of feedback were given up after every attempt died",
             "see «Batches that kill their worker» in docs/operate.md",
         )
-    return f"{waiting(ws, utc_now())['feedback']:,} feedback wait for triage, nothing is stuck"
+    return f"{feedback:,} feedback wait for triage, nothing is stuck"
 
 
 def check_prefect(settings: "Settings") -> str:
@@ -135,6 +151,8 @@ def check_prefect(settings: "Settings") -> str:
 def check_messages(settings: "Settings") -> str:
     import socket
 
+    from notifications.registry import WECOM
+
     if settings.messages.transport == "smtp":
         try:
             with socket.create_connection((settings.smtp.host, settings.smtp.port), timeout=5):
@@ -145,31 +163,76 @@ def check_messages(settings: "Settings") -> str:
                 "check [smtp] host and port; `loopwright notify test --to ADDRESS` sends one",
             ) from None
         return "the mail server answers"
-    if settings.messages.transport == "wecom_robot":
-        return check_robots(settings)
+    if settings.messages.transport == WECOM:
+        return "messages go by WeCom robots"
     settings.messages.folder.mkdir(parents=True, exist_ok=True)
     return f"messages are written to {settings.messages.folder}"
 
 
 def check_robots(settings: "Settings") -> str:
-    """Every unit must lead to a robot whose key is set."""
-    from loopwright.db import Database
+    """Robots that take all messages must reach every unit; beside another way, each key must be
+    some unit's."""
+    from notifications.registry import WECOM
+    from notifications.wecom_text import robot_key
     from tasks.publish import published
 
-    organisation = published(Database(settings.database.url)).documents.organisation
-    without = [
-        unit.code
-        for unit in organisation.units
-        if not any(
-            u.contact.wecom in settings.wecom.robots for u in organisation.lineage(unit.code)
-        )
-    ]
+    with database(settings) as db:
+        organisation = published(db).documents.organisation
+    keys = {robot_key(name) for name in settings.wecom.robots}
+    if settings.messages.transport == WECOM:
+        return robots_for_all(organisation, keys)
+    keys -= {robot_key(settings.audit.wecom_robot or "")}
+    if not keys or not settings.wecom.beside:
+        return "no WeCom robot is used"
+    own = {u.code: robot_key(u.contact.wecom) for u in organisation.units if u.contact.wecom}
+    return robots_beside(own, keys)
+
+
+def robots_for_all(organisation: "Organisation", keys: set[str]) -> str:
+    from notifications.wecom_text import robot_key
+    from tasks.address import robot_of
+
+    robots = {unit.code: robot_of(organisation, unit.code) for unit in organisation.units}
+    without = [unit for unit, name in robots.items() if robot_key(name or "") not in keys]
     if without:
         raise EnvironmentFault(
             f"no WeCom robot with a key for: {', '.join(without)}",
             "set contact.wecom in organisation.yaml and LOOPWRIGHT_WECOM__ROBOTS__NAME",
         )
-    return f"{len(settings.wecom.robots)} WeCom robots, every unit leads to one"
+    return f"{len(keys)} WeCom robots, every unit leads to one"
+
+
+def robots_beside(own: dict[str, str], keys: set[str]) -> str:
+    """`own`: unit -> its robot."""
+    if unused := sorted(keys - set(own.values())):
+        raise EnvironmentFault(
+            f"WeCom keys of no unit's robot: {', '.join(unused)}",
+            "name each as a unit's contact.wecom in organisation.yaml, or take the key away",
+        )
+    beside = [unit for unit, name in own.items() if name in keys]
+    without = [unit for unit, name in own.items() if name not in keys]
+    note = f"; without a key: {', '.join(without)}" if without else ""
+    return f"WeCom robots beside for {', '.join(beside)}{note}"
+
+
+def check_history(settings: "Settings") -> str:
+    """Sealing goes on, and what was sealed leaves the house."""
+    from tasks.publish_checkpoints import not_taken, ways
+    from tasks.seal_history import KEY_FIX, refusal, signing_key, unsealed
+    from tasks.workspace import Workspace
+
+    key = signing_key(settings)
+    with database(settings) as db:
+        ws = Workspace(settings, db)
+        refused, late, waits, out = refusal(ws), not_taken(ws), unsealed(ws), len(ways(ws))
+    if refused:
+        fix = "keep the database as it is; see «Checkpoints» in docs/operate.md"
+        raise EnvironmentFault(f"sealing is refused: {refused}", fix)
+    if late:
+        fix = "mend the way out; it is tried again at every run of seal_history"
+        raise EnvironmentFault(f"no checkpoint gets to {', '.join(late)}", fix)
+    signer = f"signed here as {key.name}" if key else f"not signed here: no key; {KEY_FIX}"
+    return f"{signer}, {out} ways out, {waits:,} events without a checkpoint"
 
 
 CHECKS: dict[str, Callable[["Settings"], str]] = {
@@ -182,4 +245,6 @@ CHECKS: dict[str, Callable[["Settings"], str]] = {
     "triage": check_triage,
     "prefect": check_prefect,
     "messages": check_messages,
+    "robots": check_robots,
+    "history": check_history,
 }

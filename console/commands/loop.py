@@ -212,7 +212,7 @@ SHOWN = (
     *("what", "how", "via", "answer", "outcome", "why", "step"),
 )
 """What of an event's data is shown."""
-GROUPS = {"what": "told", "why": "why_closed"}
+GROUPS = {"what": "told"}
 """Its group in the glossary, where that has another name."""
 
 
@@ -251,8 +251,28 @@ def tell_why(why: dict[str, Any], lang: str) -> None:
     table(
         "条款 / clauses",
         ("", "clause", "values"),
-        [("✓" if c["holds"] else "✗", c["text"], values_of(c)) for c in why["clauses"]],
+        [("✓" if c["holds"] else "✗", c["text"], parts_of(c["values"])) for c in why["clauses"]],
     )
+    if why["recurrence"]:
+        tell_recurrence(why["recurrence"])
+    else:
+        tell_reading(why, zh)
+
+
+def tell_recurrence(counted: dict[str, Any]) -> None:
+    """The numbers that made a cause recur, and the policy's measure for them."""
+    table(
+        "复发 / recurrence",
+        ("what", "value"),
+        [
+            (name, parts_of(value) if isinstance(value, dict) else value)
+            for name, value in counted.items()
+            if value is not None
+        ],
+    )
+
+
+def tell_reading(why: dict[str, Any], zh: bool) -> None:
     table(
         "证据 / evidence",
         ("about", "words", "by"),
@@ -266,13 +286,13 @@ def tell_why(why: dict[str, Any], lang: str) -> None:
     )
 
 
-def values_of(clause: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {value!r}" for name, value in clause["values"].items())
+def parts_of(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value!r}" for name, value in values.items())
 
 
 def failing(rule: dict[str, Any]) -> str:
     clause = next((c for c in rule["clauses"] if c["holds"] is not True), None)
-    return f"{clause['text']}  ({values_of(clause)})" if clause else ""
+    return f"{clause['text']}  ({parts_of(clause['values'])})" if clause else ""
 
 
 @app.command()
@@ -333,11 +353,11 @@ def merge(
     as_json: AsJson = False,
 ) -> None:
     """合并 / One complaint opened twice: close LOOP as merged, its issues join the other."""
-    from tasks import decide
+    from tasks import merge as tasks
 
     act(
         person,
-        lambda ws, by, now: decide.merge(ws, loop, into, by, now),
+        lambda ws, by, now: tasks.merge(ws, loop, into, by, now),
         "merged into {}",
         dry_run=dry_run,
         as_json=as_json,
@@ -348,11 +368,11 @@ def merge(
 @app.command()
 def unmerge(loop: LoopId, person: Person, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """撤销合并 / Undo a merge: the loop opens again with its own issues."""
-    from tasks import decide
+    from tasks import merge as tasks
 
     act(
         person,
-        lambda ws, by, now: decide.unmerge(ws, loop, by, now),
+        lambda ws, by, now: tasks.unmerge(ws, loop, by, now),
         "{} is open again",
         dry_run=dry_run,
         as_json=as_json,
@@ -368,11 +388,11 @@ def unlink(
     as_json: AsJson = False,
 ) -> None:
     """解除同因 / Undo «same cause»: the customer's loop leaves the big one."""
-    from tasks import decide
+    from tasks import merge as tasks
 
     act(
         person,
-        lambda ws, by, now: decide.unlink(ws, loop, big, by, now),
+        lambda ws, by, now: tasks.unlink(ws, loop, big, by, now),
         "{} stands alone",
         dry_run=dry_run,
         as_json=as_json,
@@ -436,7 +456,10 @@ def day(text: str) -> "date":
 @app.command()
 def close(
     loop: LoopId,
-    outcome: Annotated[str, typer.Option("--outcome", help="not-proven or abandoned")],
+    outcome: Annotated[
+        str,
+        typer.Option("--outcome", help="A big loop's: not-proven, abandoned; a small: unfounded."),
+    ],
     reason: Annotated[str, typer.Option("--reason", help="Why it ends.")],
     person: Person,
     changed: Annotated[
@@ -445,13 +468,28 @@ def close(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """关闭大循环 / End a big loop: its units, and the customers linked to it, are told once."""
+    """关闭循环 / End a big loop, or a small one with nothing to it.
+
+    Of a big loop its units, and the customers linked to it, are told once.
+    """
     from dataclasses import asdict
 
     from loopwright.now import utc_now
-    from tasks import big_loops
+    from models.kinds import Outcome
+    from tasks import big_loops, decide
 
     how = outcome.replace("-", " ")
+    if how == Outcome.UNFOUNDED:
+        if changed is not None:
+            raise InputError("nothing has changed where nothing was", "leave out --changed")
+        act(
+            person,
+            lambda ws, by, now: decide.close_unfounded(ws, loop, reason, by, now),
+            "{} closed as unfounded",
+            dry_run=dry_run,
+            as_json=as_json,
+        )
+        return
     with workspace(dry_run=dry_run) as ws:
         by, now = actor(ws, person), utc_now()
         done = big_loops.close(ws, loop, how, reason, changed, by, now)

@@ -27,11 +27,13 @@ def outbox(
         as_json,
         lambda: table(
             f"消息 / messages: {len(items)}",
-            ("template", "unit", "state", "tries", "due", "ticket", "error"),
+            ("template", "unit", "person", "channel", "state", "tries", "due", "ticket", "error"),
             [
                 (
                     i["template"],
                     i["unit"],
+                    i["person"],
+                    i["channel"],
                     i["state"],
                     i["attempts"],
                     i["due_at"],
@@ -74,7 +76,7 @@ def replay(
 ) -> None:
     """Queue quarantined messages again, after what stopped them was mended."""
     from loopwright.now import utc_now
-    from tasks.deliver import requeue
+    from tasks.outbox import requeue
 
     with workspace(dry_run=dry_run) as ws:
         count = requeue(ws, None if message == "all" else message, utc_now())

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import AsJson, DryRun, emit, say, table, workspace
+from console.terminal import AsJson, DryRun, Person, actor, emit, say, table, workspace
 
 NAME = "source"
 app = typer.Typer(no_args_is_help=True)
@@ -30,26 +30,25 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def off(name: Name, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def off(name: Name, person: Person = "", dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Do not pull this source until it is switched on again."""
-    switch(name, enabled=False, dry_run=dry_run, as_json=as_json)
+    switch(name, person, enabled=False, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
-def on(name: Name, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def on(name: Name, person: Person = "", dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Pull this source again."""
-    switch(name, enabled=True, dry_run=dry_run, as_json=as_json)
+    switch(name, person, enabled=True, dry_run=dry_run, as_json=as_json)
 
 
-def switch(name: str, *, enabled: bool, dry_run: bool, as_json: bool) -> None:
+def switch(name: str, person: str, *, enabled: bool, dry_run: bool, as_json: bool) -> None:
+    from loopwright.history.envelope import Actor
     from loopwright.now import utc_now
-    from tasks.ingest import save_state
-    from tasks.pull import source_named
+    from tasks.pull import switch_source
 
     with workspace(dry_run=dry_run) as ws:
-        source_named(ws, name)
-        with ws.db.begin() as tx:
-            save_state(tx, name, utc_now(), enabled=enabled)
+        by = actor(ws, person) if person else Actor("person", "operator", "cli")
+        switch_source(ws, name, enabled, by, utc_now())
     emit(
         {"source": name, "enabled": enabled},
         as_json,

@@ -7,9 +7,10 @@ that no two transactions can wait for each other.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from loopwright.db import bulk_insert
+from loopwright.errors import FindingError
 from loopwright.history import tree
 from loopwright.history.envelope import HASH_ALG, Sealed
 from models.base import table
@@ -21,25 +22,30 @@ HEAD = table(AuditHead)
 
 
 def append(tx: Connection, sealed: Sequence[Sealed]) -> int:
-    """Append sealed events in order; returns the tree's new size."""
+    """Append sealed events in order; returns the tree's new size.
+
+    Raises FindingError where somebody took the head row away.
+    """
     if not sealed:
         return head(tx)[0]
     size, frontier = head(tx, lock=True)
     frontier = tree.extend(frontier, size, (s.leaf for s in sealed))
     new_size = size + len(sealed)
-    tx.execute(update(HEAD).values(size=new_size, frontier=tree.pack(frontier)))
+    moved = tx.execute(update(HEAD).values(size=new_size, frontier=tree.pack(frontier)))
+    if moved.rowcount != 1:
+        raise FindingError(
+            "the history has no head row", "keep the database as it is; `loopwright audit verify`"
+        )
     bulk_insert(tx, EVENTS, [row(s, size + n) for n, s in enumerate(sealed)])
     bulk_insert(tx, BODIES, [body_row(s) for s in sealed if s.body is not None])
     return new_size
 
 
 def head(tx: Connection, *, lock: bool = False) -> tuple[int, list[bytes]]:
-    """The tree's size and frontier; the first call of a database's life plants the empty tree."""
+    """The tree's size and frontier; the migration that guards it plants the empty tree."""
     query = select(HEAD.c.size, HEAD.c.frontier).where(HEAD.c.id == 1)
     found = tx.execute(query.with_for_update() if lock else query).one_or_none()
     if found is None:
-        if lock:
-            tx.execute(insert(HEAD).values(id=1, size=0, frontier=b""))
         return 0, []
     return found.size, tree.unpack(found.frontier)
 

@@ -20,6 +20,8 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 Scalar = int | str | bool | None
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -67,7 +69,7 @@ class Sealed:
 
 def canonical(value: Mapping[str, Any]) -> str:
     """RFC 8785 text of a value restricted to this module's types."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return ENCODER.encode(value)
 
 
 def timestamp(at: datetime) -> str:

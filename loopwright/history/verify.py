@@ -1,12 +1,13 @@
 """Does the stored history still hold? Recompute every leaf and the root from the rows.
 
 What this proves: no row was changed, dropped, added or moved by somebody who did not also rebuild
-hashes and head. What it does not: that nobody rebuilt them; only a checkpoint kept outside does.
+hashes and head. What it does not: that nobody rebuilt them; only a checkpoint kept outside does,
+for all that stands before it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -15,8 +16,11 @@ from sqlalchemy import Connection, func, select
 from loopwright.history import tree
 from loopwright.history.append import head
 from loopwright.history.envelope import canonical, timestamp
+from loopwright.history.note import Checkpoint, PublicKey
+from loopwright.history.signed import Landmarks, Verdict, judge, stored_rows, worst, wrong_stored
 from models.base import table
 from models.history import EventBody, HistoryEvent
+from models.kinds import EventKind
 
 EVENTS = table(HistoryEvent)
 BODIES = table(EventBody)
@@ -33,17 +37,52 @@ class Report:
     bodies: int
     seq: int | None = None
     problem: str | None = None
+    checkpoints: int = 0
+    outside: tuple[Verdict, ...] = ()
+    erased: int = 0
+    """Bodies that are gone, each with an event that says who erased it and by what authority."""
 
     @property
     def ok(self) -> bool:
         return self.problem is None
 
 
-def verify(tx: Connection) -> Report:
-    """Check every event in order against its envelope, the tree and the head."""
+@dataclass
+class Erasures:
+    """Bodies that are gone, by event id, and the events that say they were erased."""
+
+    missing: dict[str, int] = field(default_factory=dict)
+    said: dict[str, int] = field(default_factory=dict)
+
+    def pass_by(self, row: Mapping[str, Any], body: tuple[bytes, str] | None) -> None:
+        if body is None and row["body_commit"] is not None:
+            self.missing[row["event_id"]] = row["seq"]
+        if row["kind"] == EventKind.BODY_ERASED:
+            self.said.setdefault(str(json.loads(row["data"]).get("event")), row["seq"])
+
+    def wrong(self) -> tuple[int, str] | None:
+        """The first body that is gone without a word, or is said to be gone and is not."""
+        unsaid = [seq for event, seq in self.missing.items() if seq > self.said.get(event, -1)]
+        if unsaid:
+            return min(unsaid), "the body is missing"
+        untrue = [seq for event, seq in self.said.items() if event not in self.missing]
+        return (min(untrue), "it says that a body was erased which is there") if untrue else None
+
+
+def verify(
+    tx: Connection, key: PublicKey | None = None, outside: Sequence[Checkpoint] = ()
+) -> Report:
+    """Check every event in order against its envelope, the tree, the head and all checkpoints.
+
+    `key` is whose signature the stored checkpoints must carry. `outside` were kept elsewhere, their
+    signatures already verified; the report has a verdict on each.
+    """
     frontier: list[bytes] = []
     size = bodies = 0
     sequences: dict[str, int] = {}
+    erasures = Erasures()
+    signed = stored_rows(tx)
+    marks = Landmarks(frozenset(c.size for c in (*signed, *outside)))
     for rows in pages(tx):
         stored = bodies_of(tx, [r["event_id"] for r in rows])
         for row in rows:
@@ -51,11 +90,26 @@ def verify(tx: Connection) -> Report:
             if problem:
                 return Report(size, tree.root(frontier).hex(), bodies, size, problem)
             frontier = tree.extend(frontier, size, [row["leaf"]])
+            marks.pass_by(row, frontier)
+            erasures.pass_by(row, stored.get(row["event_id"]))
             size += 1
         bodies += len(stored)
+    verdicts = tuple(judge(outside, marks))
+    where, what = (
+        erasures.wrong()
+        or wrong_end(tx, size, frontier, bodies)
+        or wrong_stored(signed, marks, key)
+        or wrong_outside(verdicts)
+        or (None, None)
+    )
     root = tree.root(frontier).hex()
-    problem = wrong_end(tx, size, frontier, bodies)
-    return Report(size, root, bodies, size if problem else None, problem)
+    return Report(size, root, bodies, where, what, len(signed), verdicts, len(erasures.missing))
+
+
+def wrong_outside(verdicts: Sequence[Verdict]) -> tuple[int | None, str] | None:
+    """The first checkpoint held outside that the history does not bear out."""
+    bad = worst(verdicts)
+    return (bad.seq, f"{bad.found}: {bad.origin} {bad.size} is held outside") if bad else None
 
 
 def pages(tx: Connection) -> Iterator[list[Mapping[str, Any]]]:
@@ -145,24 +199,27 @@ def wrong_sequence(envelope: Mapping[str, Any], sequences: dict[str, int]) -> st
 
 
 def wrong_body(envelope: Mapping[str, Any], body: tuple[bytes, str] | None) -> str | None:
-    if envelope["body"] is None:
-        return "a body where the envelope has none" if body else None
+    """A body that is missing may have been erased: `Erasures` knows at the end."""
     if body is None:
-        return "the body is missing"
+        return None
+    if envelope["body"] is None:
+        return "a body where the envelope has none"
     salt, text = body
     if sha256(salt + text.encode()).hexdigest() != envelope["body"]:
         return "the body does not match its commitment"
     return None
 
 
-def wrong_end(tx: Connection, size: int, frontier: list[bytes], bodies: int) -> str | None:
+def wrong_end(
+    tx: Connection, size: int, frontier: list[bytes], bodies: int
+) -> tuple[int, str] | None:
     try:
         head_size, head_frontier = head(tx)
     except ValueError as error:
-        return f"the head is broken: {error}"
+        return size, f"the head is broken: {error}"
     if head_size != size:
-        return f"the head says {head_size} events, the table holds {size}"
+        return size, f"the head says {head_size} events, the table holds {size}"
     if head_frontier != frontier:
-        return "the head's frontier differs from the recomputed one"
+        return size, "the head's frontier differs from the recomputed one"
     stored = tx.execute(select(func.count()).select_from(BODIES)).scalar_one()
-    return f"{stored - bodies} bodies belong to no event" if stored != bodies else None
+    return (size, f"{stored - bodies} bodies belong to no event") if stored != bodies else None

@@ -4,6 +4,7 @@ import email
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,12 +18,12 @@ from tests.acceptance.home import ASIDES, TROUBLES, Home
 
 ALL_DAY = {str(day): [["00:00", "24:00"]] for day in range(1, 8)}
 STEPS = [
-    {"id": "tell-manager", "tell": "manager", "after_hours": 0.001},
-    {"id": "tell-manager2", "tell": "manager2", "after_hours": 0.002},
-    {"id": "tell-ops", "tell": "ops", "after_hours": 0.003},
+    {"id": "tell-manager", "tell": "manager", "after_hours": 0.0005},
+    {"id": "tell-manager2", "tell": "manager2", "after_hours": 0.001},
+    {"id": "tell-ops", "tell": "ops", "after_hours": 0.0015},
 ]
-AGES = (timedelta(days=20), timedelta(hours=17, minutes=59, seconds=40), timedelta(minutes=1))
-"""Clocks that have run out; a reminder due in twenty seconds; nothing due."""
+AGES = (timedelta(days=20), timedelta(hours=17, minutes=59, seconds=56), timedelta(minutes=1))
+"""Clocks that have run out; a reminder due in four seconds; nothing due."""
 
 
 def hurry(organisation: Path) -> None:
@@ -99,7 +100,7 @@ def is_done(home: Home, items: int) -> bool:
         return counts == [items, 0] and tx.execute(text(ticking), soon).scalar_one() == 0
 
 
-def assert_nothing_twice(home: Home, folders: tuple[Path, Path]) -> Counter[str]:
+def assert_nothing_twice(home: Home, folders: Sequence[Path]) -> Counter[str]:
     """Each loop, clock event and message once; how many events of each kind of clock there were."""
     with home.database() as db, db.read() as tx:
 
@@ -115,11 +116,19 @@ def assert_nothing_twice(home: Home, folders: tuple[Path, Path]) -> Counter[str]
             for r in rows("SELECT kind, data FROM history_event WHERE kind LIKE 'clock.%'")
             for data in [json.loads(r.data)]
         )
-        issues = Counter(r.issue_id for r in rows("SELECT issue_id FROM loop_issue"))
+        # An issue that needs several departments is in a big loop too.
+        of_kind = "SELECT issue_id, kind FROM loop_issue JOIN loop ON loop.id = loop_id"
+        issues = Counter(tuple(r) for r in rows(of_kind))
         deliveries = Counter(r.message_id for r in rows("SELECT message_id FROM delivery"))
         sent = rows("SELECT key FROM message WHERE state = 'sent'")
-    for each in open_loops, alarms, issues, deliveries:
-        assert set(each.values()) == {1}, each.most_common(3)
+    counted: dict[str, Counter[Any]] = {
+        "small loops of a customer and topic": open_loops,
+        "clock events": alarms,
+        "loops of one kind of an issue": issues,
+        "deliveries of a message": deliveries,
+    }
+    for name, each in counted.items():
+        assert set(each.values()) == {1}, f"{name}: {each.most_common(3)}"
     assert len({r.key for r in sent}) == len(deliveries)
     mails = [path for folder in folders for path in folder.glob(".loopwright/outbox/*/*.eml")]
     numbers = {email.message_from_bytes(path.read_bytes())["Message-ID"] for path in mails}

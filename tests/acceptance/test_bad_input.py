@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from loopwright.migrate import newest
 from tests.acceptance.home import BANK, SECRET, VOICES, Home, small_documents, write_settings
 
 pytestmark = pytest.mark.acceptance
@@ -207,7 +208,7 @@ def test_a_database_newer_than_the_program(
         assert "newer" in done.err
     assert home.type("doctor").code == ENVIRONMENT
     assert home.counts() == before
-    home.sql("UPDATE alembic_version SET version_num = '0001'")
+    home.sql(f"UPDATE alembic_version SET version_num = '{newest()}'")
     home.do("db", "check")
 
 

@@ -16,7 +16,8 @@ from sqlalchemy import Select, text
 from loopwright.db import Database
 from loopwright.migrate import upgrade
 from loopwright.settings import Settings
-from tasks import deliver, verify, watch_clocks
+from tasks import outbox, verify, watch_clocks
+from tasks.deliver import LEASED_MESSAGES
 from tasks.sweeps import SWEEPS
 from tasks.workspace import Workspace
 
@@ -72,7 +73,7 @@ SWEPT = [
         "deliver_messages",
         "message",
         MESSAGES,
-        lambda now: deliver.due(now, deliver.LEASED_MESSAGES),
+        lambda now: outbox.due(now, LEASED_MESSAGES),
         "ix_message_due",
     ),
     Sweep(

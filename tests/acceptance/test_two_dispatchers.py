@@ -56,8 +56,8 @@ def test_two_dispatchers_share_the_work(tmp_path: Path, new_database: Callable[.
     with dispatcher(one), dispatcher(two):
         for _ in range(ITEMS):
             crowd.speak()
-            time.sleep(0.05)
-        deadline = time.monotonic() + 60
+            time.sleep(0.01)
+        deadline = time.monotonic() + 120
         while not is_done(one, ITEMS):
             assert time.monotonic() < deadline, "it is not done"
             time.sleep(0.3)

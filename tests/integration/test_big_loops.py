@@ -16,9 +16,10 @@ from models.message import Message
 from models.ticket import Ticket
 from tasks import big_loops
 from tasks.big_loops import Closed, close, is_candidate, plan, triage
-from tasks.decide import decide_loop, merge, unlink
+from tasks.decide import decide_loop
 from tasks.hand_off import accept, reject, resolve, transfer
 from tasks.look import list_triage
+from tasks.merge import merge, unlink
 from tasks.reach import ways
 from tasks.workspace import Workspace
 from tests.cast import (
@@ -267,9 +268,10 @@ def test_a_dispute_keeps_the_loop_from_being_done(ws: Workspace) -> None:
     assert (big(ws).state, big(ws).arbitration) == ("planned", True)
     assert [waits["why"] for waits in list_triage(ws)] == ["arbitration"]
     decide_loop(ws, loop, "RK", OPS, LATER)
-    resolve(
-        ws, one(ws.db, Ticket, loop_id=loop, state="assigned").id, "C01", "做完了", ZHANG, LATER
-    )
+    given = one(ws.db, Ticket, loop_id=loop, state="assigned")
+    assert (given.unit, given.role, big(ws).lead) == ("RK", "participant", "DB")
+    assert one(ws.db, Message, ticket_id=given.id).template == "big_loop_assigned"
+    resolve(ws, given.id, "C01", "做完了", ZHANG, LATER)
     assert (big(ws).state, big(ws).arbitration) == ("watching", False)
     assert sound(ws.db)
 

@@ -18,15 +18,8 @@ from models.kinds import EventKind
 from models.message import Delivery, Message
 from notifications.registry import TRANSPORTS, WECOM
 from notifications.wecom_robot import WecomRobotTransport
-from tasks.deliver import (
-    LEASE,
-    PATIENCE,
-    PAUSE,
-    DeliveryCounts,
-    deliver_lease,
-    insert_once,
-    requeue,
-)
+from tasks.deliver import PATIENCE, PAUSE, deliver_lease
+from tasks.outbox import LEASE, DeliveryCounts, insert_once, requeue
 from tasks.publish import publish
 from tasks.workspace import Workspace
 from tests.cast import FEE, LOGIN, NOON, OPS, UPDATE, a_loop, number_of, one, rows, sound, take_in

@@ -20,19 +20,11 @@ from notifications.registry import TRANSPORTS
 from notifications.retry import ATTEMPTS
 from notifications.transport import TransportError
 from tasks.change import NewMessage, message_row
-from tasks.deliver import (
-    LEASE,
-    Attempt,
-    DeliveryCounts,
-    claim,
-    compose,
-    deliver_lease,
-    record,
-    remind_triage,
-    requeue,
-)
+from tasks.deliver import compose, deliver_lease
 from tasks.hand_off import reject
+from tasks.outbox import LEASE, Attempt, DeliveryCounts, claim, record, requeue
 from tasks.triage import claim as claim_batches
+from tasks.triage import remind_triage
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -6,15 +6,18 @@ import pytest
 
 from loopwright.errors import ConflictError, InputError, TransitionRefused
 from loopwright.history.envelope import Actor
+from models.clock import Clock
 from models.history import EventBody, HistoryEvent
 from models.issue import Correction, Issue, Proposal
 from models.kinds import EventKind, IssueKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
-from tasks.decide import decide_issue, decide_loop, decide_proposal, merge
-from tasks.hand_off import Answer, Held, accept, changes_of, reject, resolve, settle, tickets_of
+from tasks.decide import close_unfounded, decide_issue, decide_loop, decide_proposal
+from tasks.hand_off import Answer, Held, accept, changes_of, reject, resolve, tickets_of
 from tasks.look import explain_loop, list_triage, show_loop
+from tasks.merge import merge
+from tasks.settle import settle
 from tasks.workspace import Workspace
 from tests.cast import (
     AUDIT,
@@ -165,7 +168,7 @@ def test_bounces_lead_to_arbitration(ws: Workspace) -> None:
     decide_loop(ws, loop, "DB", OPS, LATER)
     row = one(ws.db, Loop)
     assert (row.arbitration, row.lead, row.state) == (False, "DB", "open")
-    assert ticket_of(ws, loop).unit == "DB"
+    assert (ticket_of(ws, loop).unit, ticket_of(ws, loop).role) == ("DB", "lead")
     assert list_triage(ws) == []
     assert sound(ws.db)
 
@@ -358,3 +361,35 @@ def test_what_the_auditor_reads(ws: Workspace) -> None:
     assert "13900000001" not in json.dumps([story, reasons], ensure_ascii=False, default=str)
     assert number_of(ws.db, HistoryEvent) == before
     assert AUDIT.id in ws.published.documents.organisation.person_by_id
+
+
+@pytest.mark.parametrize("text", [LOGIN, LOST])
+def test_a_person_checked_and_there_is_nothing_to_it(ws: Workspace, text: str) -> None:
+    """Routed or not, the customer's loop ends, its ticket and clocks with it."""
+    loop = a_loop(ws, text, customer="C1").id
+    words = "查了日志，登录一直正常"
+    assert close_unfounded(ws, loop[-6:].lower(), words, OPS, LATER) == loop
+    row = one(ws.db, Loop)
+    assert (row.state, row.outcome, row.closed_at) == ("closed", "unfounded", LATER)
+    assert {t.state for t in rows(ws.db, Ticket)} <= {"done"}
+    assert {c.stopped_at for c in rows(ws.db, Clock)} == {LATER}
+    event = one(ws.db, HistoryEvent, kind=EventKind.LOOP_CLOSED)
+    assert json.loads(event.data) == {"outcome": "unfounded", "why": "checked"}
+    assert (event.actor_id, words in event.envelope) == (OPS.id, False)
+    assert one(ws.db, EventBody, event_id=event.event_id).body == json.dumps(
+        {"reason": words}, ensure_ascii=False, separators=(",", ":")
+    )
+    assert show_loop(ws, loop)["events"][-1]["words"] == {"reason": words}
+    assert sound(ws.db)
+
+
+def test_what_cannot_end_as_unfounded(ws: Workspace) -> None:
+    loop = a_loop(ws).id
+    with pytest.raises(InputError, match="needs words"):
+        close_unfounded(ws, loop, " ", OPS, LATER)
+    withdraw(ws, loop)
+    with pytest.raises(TransitionRefused, match="is closed"):
+        close_unfounded(ws, loop, "查过了", OPS, LATER)
+    take_in(ws, {"text": UPDATE, "customer": "C1"})
+    with pytest.raises(TransitionRefused, match="a big loop that is candidate"):
+        close_unfounded(ws, one(ws.db, Loop, kind="big").id, "查过了", OPS, LATER)

@@ -221,6 +221,7 @@ def test_superiors_learn_who_was_passed_over(ws: Workspace) -> None:
     assert "the unit's head, the head's manager\n" in written(ws, row, "en").text
 
 
+@pytest.mark.breaks_history
 def test_a_clock_that_is_no_longer_published_is_still_told(ws: Workspace) -> None:
     loop = a_loop(ws)
     with ws.db.begin() as tx:

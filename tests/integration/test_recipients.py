@@ -23,7 +23,8 @@ from models.message import Delivery, Message
 from notifications.registry import TRANSPORTS, WECOM
 from notifications.wecom_robot import WecomRobotTransport
 from tasks.change import NewMessage, message_row
-from tasks.deliver import LEASE, DeliveryCounts, deliver_lease, insert_once
+from tasks.deliver import deliver_lease
+from tasks.outbox import LEASE, DeliveryCounts, insert_once
 from tasks.publish import publish
 from tasks.workspace import Workspace
 from tests.cast import LOGIN, NOON, OPS, a_loop, documents, one, rows, sound

@@ -20,8 +20,8 @@ from policy.recur import Finding
 from tasks import review_causes as module
 from tasks.change import Change
 from tasks.count_causes import count_causes, find_causes, spans_of
-from tasks.decide import merge, unlink
 from tasks.look import explain_loop
+from tasks.merge import merge, unlink
 from tasks.message_context import contexts
 from tasks.review_causes import link_loops, open_candidate, open_candidates
 from tasks.sweeps import review_causes
@@ -131,8 +131,16 @@ def test_a_candidate_says_why(ws: Workspace) -> None:
     review(ws)
     loop = big(ws)
     explained = explain_loop(ws, loop.id, "en")
-    assert explained["rule"] == "recurrence"
-    assert "8 位客户" in explained["reason"]
+    assert (explained["rule"], explained["title"]) == (
+        "recurrence",
+        "the same cause keeps coming back",
+    )
+    assert "8 customers" in explained["reason"]
+    assert "8 位客户" in explain_loop(ws, loop.id, "zh")["reason"]
+    # No rule of the policy looked at it, and nobody's words were read.
+    assert (explained["rules"], explained["features"], explained["confidence"]) == ([], {}, None)
+    assert explained["recurrence"]["customers"] == 8
+    assert explained["recurrence"]["rule"]["window_days"] == 14
     assert [c["text"] for c in explained["clauses"]] == ["customers >= 3", "p <= threshold"]
     opened = one(ws.db, HistoryEvent, loop_id=loop.id, kind=EventKind.LOOP_OPENED)
     numbers = json.loads(one(ws.db, EventBody, event_id=opened.event_id).body)["recurrence"]
@@ -368,6 +376,7 @@ def test_the_rest_of_many_is_linked_after_a_crash(
     assert sound(ws.db)
 
 
+@pytest.mark.breaks_history
 def test_a_topic_that_the_taxonomy_no_longer_has(ws: Workspace) -> None:
     a_past(ws, *said(8, 3))
     with ws.db.begin() as tx:

@@ -15,8 +15,15 @@ from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
 from tasks import triage as module
-from tasks.deliver import remind_triage
-from tasks.triage import LEASE, MAX_ATTEMPTS, TriageCounts, claim, triage_batch, triage_lease
+from tasks.triage import (
+    LEASE,
+    MAX_ATTEMPTS,
+    TriageCounts,
+    claim,
+    remind_triage,
+    triage_batch,
+    triage_lease,
+)
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

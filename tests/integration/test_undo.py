@@ -5,7 +5,7 @@ import pytest
 from loopwright.errors import ConflictError, TransitionRefused
 from models.loop import Loop, LoopIssue, LoopLink
 from models.ticket import Ticket
-from tasks.decide import merge, unlink, unmerge
+from tasks.merge import merge, unlink, unmerge
 from tasks.workspace import Workspace
 from tests.cast import FEE, HOUR, LOGIN, NOON, OPS, UPDATE, one, rows, sound, tell, triage
 

@@ -31,6 +31,7 @@ from tests.cast import (
     ZHANG,
     a_loop,
     change_now,
+    lift_guards,
     number_of,
     open_some,
     rows,
@@ -54,6 +55,8 @@ def told(ws: Workspace) -> Workspace:
     others = open_some(ws, 6)
     withdraw(ws, others[2])
     assert sound(ws.db)
+    with ws.db.begin() as tx:
+        lift_guards(tx)
     return ws
 
 

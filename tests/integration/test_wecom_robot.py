@@ -22,7 +22,8 @@ from notifications.registry import TRANSPORTS
 from notifications.transport import Outgoing, Receipt, TransportError, WecomSettings
 from notifications.wecom_robot import WecomRobotTransport
 from notifications.wecom_text import notice_number
-from tasks.deliver import LEASE, DeliveryCounts, claim, deliver_lease, requeue, send_test
+from tasks.deliver import deliver_lease, send_test
+from tasks.outbox import LEASE, DeliveryCounts, claim, requeue
 from tasks.publish import publish
 from tasks.workspace import Workspace
 from tests.cast import (

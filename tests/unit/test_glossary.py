@@ -26,7 +26,16 @@ from models.kinds import (
 
 BANK = Path(__file__).parents[2] / "examples" / "bank"
 SHIPPED = yaml.safe_load((BANK / "ladders.yaml").read_text("utf-8"))
-OF_NO_LOOP = ("feedback.", "issue.", "proposal.", "documents.", "message.", "source.")
+OF_NO_LOOP = (
+    "feedback.",
+    "customer.",
+    "body.",
+    "issue.",
+    "proposal.",
+    "documents.",
+    "message.",
+    "source.",
+)
 LISTS: dict[str, Iterable[str]] = {
     "state": LoopState,
     "ticket": TicketState,
@@ -40,7 +49,7 @@ LISTS: dict[str, Iterable[str]] = {
     "told": Told,
     "how": How,
     "answer": Answer,
-    "why": ["silent", "unreachable", "opted out", *(f"answer {a}" for a in Answer)],
+    "why": ["silent", "unreachable", "opted out", "checked", *(f"answer {a}" for a in Answer)],
     "via": ["mail", "call"],
     "role": ["lead", "participant"],
     "tell": {step["tell"] for ladder in SHIPPED["ladders"] for step in ladder["steps"]},
