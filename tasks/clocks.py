@@ -14,6 +14,7 @@ from policy.timing import ClockSpec, Ladder
 from policy.working_time import WorkingCalendar
 
 ANY = "any"
+STARTS = 4096
 RECEIPT, ASSIGNMENT = "receipt", "assignment"
 
 
@@ -24,12 +25,14 @@ class Clocks:
     """
 
     def __init__(self, documents: DocumentSet) -> None:
-        self.organisation, self.rulebook = documents.organisation, documents.rulebook
+        self.organisation = documents.organisation
         self.specs: dict[str, ClockSpec] = {spec.id: spec for spec in documents.clocks}
         self.ladders: dict[str, Ladder] = {ladder.id: ladder for ladder in documents.ladders}
         self.calendars = {spec.id: WorkingCalendar(spec) for spec in documents.calendars}
         self.zone = ZoneInfo(documents.organisation.zone)
         self.calendar_of_unit = lru_cache(maxsize=None)(self._calendar_of_unit)
+        # A piece of work assigns its tickets in one moment: the same start, hundreds of times.
+        self.start = lru_cache(maxsize=STARTS)(self._start)
 
     def at_receipt(
         self, names: Iterable[str], kind: LoopKind, unit: str, ladder: str | None, at: datetime
@@ -59,15 +62,17 @@ class Clocks:
         for name in names:
             spec = self.specs.get(name)
             if spec is not None and spec.starts == moment and spec.loop in (ANY, kind):
-                found[PREFIX + name] = str(self.start(spec, unit, ladder, at))
+                found[PREFIX + name] = self.start(name, unit, ladder, at)
         return found
 
-    def start(self, spec: ClockSpec, unit: str, ladder: str | None, at: datetime) -> Start:
+    def _start(self, name: str, unit: str, ladder: str | None, at: datetime) -> str:
+        spec = self.specs[name]
         calendar = self.calendar(spec, unit)
         (deadline,) = due_many([at], spec, calendar, self.zone)
         steps = self.ladders.get(ladder or "")
         following = first_moment(at, deadline.due, spec, steps, calendar, self.zone)
-        return Start(spec.kind, spec.stops, deadline.due, following, deadline.provisional)
+        start = Start(spec.kind, spec.stops, deadline.due, following, deadline.provisional)
+        return str(start)
 
     def calendar(self, spec: ClockSpec, unit: str) -> WorkingCalendar | None:
         """The clock's own calendar, else the unit's."""

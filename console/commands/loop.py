@@ -91,6 +91,15 @@ def tell(story: dict[str, Any], lang: str) -> None:
         f" · received {loop['received_at']} · policy {loop['policy']} rule {loop['rule'] or '-'}"
     )
     tell_links(story, lang)
+    tell_issues(story["issues"], lang)
+    tell_tickets(story["tickets"], lang)
+    tell_clocks(story["clocks"], lang)
+    tell_verifications(story["verifications"], lang)
+    tell_messages(story["messages"], lang)
+    tell_events(story["events"], lang)
+
+
+def tell_issues(issues: list[dict[str, Any]], lang: str) -> None:
     table(
         "问题 / issues",
         ("relation", "kind", "source", "received", "words"),
@@ -102,19 +111,23 @@ def tell(story: dict[str, Any], lang: str) -> None:
                 i["received_at"],
                 i["text"],
             )
-            for i in story["issues"]
+            for i in issues
         ],
     )
+
+
+def tell_tickets(tickets: list[dict[str, Any]], lang: str) -> None:
     table(
         "工单 / tickets",
         ("id", "unit", "state", "assigned", "cause"),
         [
             (t["id"], t["unit"], title("ticket", t["state"], lang), t["assigned_at"], t["cause"])
-            for t in story["tickets"]
+            for t in tickets
         ],
     )
-    tell_clocks(story["clocks"], lang)
-    tell_verifications(story["verifications"], lang)
+
+
+def tell_messages(messages: list[dict[str, Any]], lang: str) -> None:
     table(
         "消息 / messages",
         ("template", "to", "state", "tries", "sent"),
@@ -126,9 +139,12 @@ def tell(story: dict[str, Any], lang: str) -> None:
                 m["attempts"],
                 m["sent_at"],
             )
-            for m in story["messages"]
+            for m in messages
         ],
     )
+
+
+def tell_events(events: list[dict[str, Any]], lang: str) -> None:
     table(
         "事件 / events",
         ("#", "at", "what", "who", "words"),
@@ -140,7 +156,7 @@ def tell(story: dict[str, Any], lang: str) -> None:
                 f"{e['actor_id']} ({e['actor_via']})",
                 event_words(e, lang),
             )
-            for e in story["events"]
+            for e in events
         ],
     )
 

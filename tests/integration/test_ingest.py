@@ -1,5 +1,6 @@
 """From files to rows: every record is counted, none is lost, none is taken twice."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 import openpyxl
 import pytest
 
-from loopwright.errors import InputError
+from loopwright.errors import FindingError, InputError
 from models.customer import CustomerSnapshot, JourneyEvent, Measure
 from models.feedback import Batch, Feedback, Intake, Quarantine, RawItem, SourceState
 from models.history import HistoryEvent
@@ -17,10 +18,11 @@ from models.kinds import EventKind
 from models.loop import Loop, LoopIssue
 from sources.errors import SourceError
 from tasks import ingest as module
-from tasks.ingest import Counts, SourceStopped, ingest_file
+from tasks.ingest import Counts, IntakeTaken, SourceStopped, ingest_file
 from tasks.publish import publish
 from tasks.pull import pull_source, sources_to_pull
 from tasks.quarantine import list_quarantine, replay_quarantine
+from tasks.sweeps import ingest_feedback
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,
@@ -494,3 +496,20 @@ def test_snapshots_keep_their_time(ws: Workspace) -> None:
     assert (row.value_band, row.vulnerable, row.branch) == ("gold", True, "BR1")
     assert row.consent == {"sms": False}
     assert row.valid_to - row.valid_from == timedelta(days=181)
+
+
+def test_a_scheduled_run_gives_way_and_whoever_named_the_source_is_told(ws: Workspace) -> None:
+    """Another run reads one source at this moment: the others are read all the same."""
+    pulled = []
+
+    def step(name: str, work: Callable[[], Any]) -> Any:
+        pulled.append(name)
+        if name == "pull desk":
+            raise IntakeTaken("the intake was taken over by another run", "nothing is left to do")
+        return work()
+
+    counts = asyncio.run(ingest_feedback(ws, lambda: NOON, step))
+    assert counts["read"] == 0
+    assert set(pulled) == {f"pull {spec.name}" for spec in sources_to_pull(ws)} > {"pull desk"}
+    with pytest.raises(FindingError, match="desk: the intake was taken over"):
+        asyncio.run(ingest_feedback(ws, lambda: NOON, step, source="desk"))
