@@ -8,25 +8,34 @@ from sqlmodel import Field, SQLModel
 from models.base import UtcDateTime
 
 WAITING = "next_at IS NOT NULL"
+RUNNING = "stopped_at IS NULL AND breached_at IS NULL"
 
 
 class Clock(SQLModel, table=True):
     """One start of one clock; a clock that starts anew is a new row, the old one stays.
 
     `next_at` is the next moment at which something must happen (remind, breach, climb), null when
-    nothing is left or the clock has stopped, so that one partial index serves the sweep. `step`
-    is the ladder's step that was taken last.
+    nothing is left or the clock has stopped or is paused, so that one partial index serves the
+    sweep. `step` is the ladder's step that was taken last, `extension` the last that was granted.
     """
 
     __tablename__ = "clock"
     __table_args__ = (
         CheckConstraint("kind IN ('legal', 'customer', 'owner')", name="kind"),
         CheckConstraint("stopped_at IS NULL OR next_at IS NULL", name="stopped_is_quiet"),
+        CheckConstraint("paused_at IS NULL OR next_at IS NULL", name="paused_is_quiet"),
         CheckConstraint("step IS NULL OR breached_at IS NOT NULL", name="climbs_after_breach"),
         Index(
             "ix_clock_next", "next_at", sqlite_where=text(WAITING), postgresql_where=text(WAITING)
         ),
         Index("ix_clock_loop", "loop_id"),
+        # What a calendar edit may move.
+        Index(
+            "ix_clock_running",
+            "due_at",
+            sqlite_where=text(RUNNING),
+            postgresql_where=text(RUNNING),
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -42,4 +51,6 @@ class Clock(SQLModel, table=True):
     breached_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     step: str | None = None
     next_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    paused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    extension: str | None = None
     stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -146,6 +146,41 @@ class Answer(StrEnum):
     PARTLY = "partly"
 
 
+class CallOutcome(StrEnum):
+    """How a call-back ended that brought no answer."""
+
+    NO_ANSWER = "no_answer"
+    BUSY = "busy"
+    CALL_LATER = "call_later"
+    WRONG_NUMBER = "wrong_number"
+    REFUSED = "refused"
+
+
+class ApprovalKind(StrEnum):
+    """What somebody above must agree to."""
+
+    MORE_TIME = "more_time"
+    EXTENSION = "extension"
+    COMPENSATION = "compensation"
+    REPLY = "reply"
+    PUBLICATION = "publication"
+    TEMPLATE = "template"
+
+
+class ApprovalState(StrEnum):
+    WAITING = "waiting"
+    GRANTED = "granted"
+    REFUSED = "refused"
+
+
+class Verdict(StrEnum):
+    """What the numbers say of a fix. `too_little`: too few to say."""
+
+    PROVEN = "proven"
+    NOT_PROVEN = "not_proven"
+    TOO_LITTLE = "too_little"
+
+
 class Channel(StrEnum):
     """Which way a message takes: the installation's own, WeCom beside it, or to the customer."""
 
@@ -191,17 +226,36 @@ class EventKind(StrEnum):
     LOOP_PLANNED = "loop.planned"
     LOOP_STARTED = "loop.started"
     LOOP_CLOSED = "loop.closed"
+    LOOP_RELAPSED = "loop.relapsed"
+    LOOP_REVIEW_REQUESTED = "loop.review_requested"
+    LOOP_HANDLER_BARRED = "loop.handler_barred"
+    LOOP_COMPENSATED = "loop.compensated"
+    EFFECT_MEASURED = "effect.measured"
+    APPROVAL_REQUESTED = "approval.requested"
+    APPROVAL_GRANTED = "approval.granted"
+    APPROVAL_REFUSED = "approval.refused"
     VERIFICATION_ASKED = "verification.asked"
     VERIFICATION_ANSWERED = "verification.answered"
+    VERIFICATION_POSTPONED = "verification.postponed"
+    VERIFICATION_REMINDED = "verification.reminded"
+    VERIFICATION_CALLED = "verification.called"
+    VERIFICATION_SETTLED = "verification.settled"
     CLOCK_REMINDED = "clock.reminded"
     CLOCK_BREACHED = "clock.breached"
     CLOCK_CLIMBED = "clock.climbed"
     CLOCK_MOVED = "clock.moved"
+    CLOCK_PAUSED = "clock.paused"
+    CLOCK_RESUMED = "clock.resumed"
+    CLOCK_EXTENDED = "clock.extended"
+    CLOCK_RESTARTED = "clock.restarted"
+    CLOCK_RECOMPUTED = "clock.recomputed"
     TICKET_ASSIGNED = "ticket.assigned"
     TICKET_ACCEPTED = "ticket.accepted"
     TICKET_REJECTED = "ticket.rejected"
     TICKET_TRANSFERRED = "ticket.transferred"
     TICKET_RESOLVED = "ticket.resolved"
+    TICKET_GIVEN = "ticket.given"
+    TICKET_PROGRESSED = "ticket.progressed"
     FEEDBACK_INGESTED = "feedback.ingested"
     FEEDBACK_TRIAGED = "feedback.triaged"
     ISSUE_DECIDED = "issue.decided"
@@ -212,6 +266,10 @@ class EventKind(StrEnum):
     SOURCE_STOPPED = "source.stopped"
     SOURCE_RESUMED = "source.resumed"
     SOURCE_SWITCHED = "source.switched"
+    RED_RAISED = "red.raised"
+    RED_JUDGED = "red.judged"
+    PERSON_LEAVE_RECORDED = "person.leave_recorded"
+    PERSON_HANDED_OVER = "person.handed_over"
     PROGRAM_STARTED = "program.started"
     DATABASE_MIGRATED = "database.migrated"
     HISTORY_RESTORED = "history.restored"

@@ -43,7 +43,10 @@ class Loop(SQLModel, table=True):
         ),
         Index("ix_loop_open", "opened_at", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
         Index(
-            "ix_loop_resolved", "id", sqlite_where=text(RESOLVED), postgresql_where=text(RESOLVED)
+            "ix_loop_resolved",
+            "ask_at",
+            sqlite_where=text(RESOLVED),
+            postgresql_where=text(RESOLVED),
         ),
         Index("ix_loop_customer", "customer_id", "topic"),
         Index("ix_loop_cause", "kind", "topic", "touchpoint", "received_at"),
@@ -90,6 +93,21 @@ class Loop(SQLModel, table=True):
     due_on: date | None = None
     """The day by which a big loop's plan wants it done."""
     merged_into: str | None = Field(default=None, foreign_key="loop.id")
+    ask_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """When the customer of a resolved loop is to be asked; null in any other state."""
+    barred: str | None = None
+    """People who may not handle it: named in the complaint, or in conflict. Joined by commas."""
+    sponsor: str | None = None
+    """Who answers for a big loop above its lead, from its plan."""
+    target_percent: int | None = None
+    """By how many per cent a big loop's plan wants its cause to come down."""
+    baseline_from: date | None = None
+    baseline_to: date | None = None
+    """First and last day of the past that a big loop's effect is measured against."""
+    comparison: str | None = None
+    """`topic/touchpoint` that the same days are compared with; null: only its own past."""
+    watched_from: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """Since when a big loop's fix is in place and watched."""
 
 
 class LoopIssue(SQLModel, table=True):

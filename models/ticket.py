@@ -8,6 +8,7 @@ from sqlmodel import Field, SQLModel
 from models.base import UtcDateTime
 
 OPEN_TICKET = "state IN ('assigned', 'accepted')"
+HELD_TICKET = "person IS NOT NULL AND state IN ('assigned', 'accepted')"
 
 
 class Ticket(SQLModel, table=True):
@@ -22,6 +23,12 @@ class Ticket(SQLModel, table=True):
             sqlite_where=text(OPEN_TICKET),
             postgresql_where=text(OPEN_TICKET),
         ),
+        Index(
+            "ix_ticket_person",
+            "person",
+            sqlite_where=text(HELD_TICKET),
+            postgresql_where=text(HELD_TICKET),
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -34,3 +41,7 @@ class Ticket(SQLModel, table=True):
     resolved_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     cause: str | None = None
     suggested: str | None = None
+    person: str | None = None
+    """Who in the unit handles it; null: nobody yet."""
+    active_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """The last sign of work on it: accepted, or a word of progress."""

@@ -1,7 +1,7 @@
 """Who works where: the organisation document as plain values, and the questions asked of it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from models.kinds import UnitLevel
@@ -20,10 +20,11 @@ class Contact:
 
 @dataclass(frozen=True)
 class Leave:
-    """First and last day away, ISO dates, both included."""
+    """First and last day away, ISO dates, both included; `deputy` decides meanwhile."""
 
     first: str
     last: str
+    deputy: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Person:
     roles: tuple[str, ...] = ()
     contact: Contact = Contact()
     leave: tuple[Leave, ...] = ()
+    capacity: int | None = None
+    """Open tickets that one person may hold; None: any number."""
+
+    def leave_on(self, day: str) -> Leave | None:
+        """The leave that an ISO day falls into; of several the one that ends last."""
+        found = [leave for leave in self.leave if leave.first <= day <= leave.last]
+        return max(found, key=lambda leave: leave.last, default=None)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class Organisation:
     units: tuple[Unit, ...]
     people: tuple[Person, ...]
     mail_domain: str = "loopwright.invalid"
+    example: bool = False
+    """Made up, to try things with: regulations run unsigned and templates unapproved."""
     unit_by_code: Mapping[str, Unit] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -93,3 +103,14 @@ class Organisation:
             line.append(person)
             person = self.person_by_id.get(person.manager or "")
         return tuple(line)
+
+
+def with_leave(organisation: Organisation, leave: Mapping[str, Sequence[Leave]]) -> Organisation:
+    """The organisation with further leave of its people, by person; unknown people are left out."""
+    if not leave:
+        return organisation
+    people = tuple(
+        replace(person, leave=(*person.leave, *leave[person.id])) if person.id in leave else person
+        for person in organisation.people
+    )
+    return replace(organisation, people=people)

@@ -80,5 +80,17 @@ class Rulebook:
     ladder: str | None = None
     """Ladder of such a loop."""
     silence_days: int = 7
-    """Days without an answer after asking the customer, then the loop closes unverified."""
+    """Days without an answer after each contact; after the last the loop closes unverified."""
+    contacts: int = 2
+    """How often a customer is asked the same question, calls without an answer included."""
+    contact_gap_days: int = 7
+    """Days between questions to one customer about different loops; a later one waits."""
+    answer_change_days: int = 7
+    """Days in which a customer may take an answer back."""
+    big_loops_at_once: int = 20
+    """How many big loops may be worked on together; another candidate waits."""
+    watch_days: tuple[int, ...] = (30, 60, 90)
+    """Days after a fix is in place at which its effect is measured."""
+    relapse_days: int = 180
+    """Days after a big loop closed as proven in which its cause coming back reopens it."""
     recurrence: Recurrence = Recurrence()

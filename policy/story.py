@@ -27,6 +27,8 @@ class Story:
     """Small loop id -> relation, on a big loop."""
     clocks: dict[str, Row] = field(default_factory=dict)
     verifications: dict[str, Row] = field(default_factory=dict)
+    approvals: dict[str, Row] = field(default_factory=dict)
+    effects: dict[str, Row] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,10 @@ class ClockSpec:
     calendar: str | None = None
     warn_before_hours: float | None = None
     loop: str = "any"
+    warn_at: float | None = None
+    """Share of its length after which it is reminded of, e.g. 0.75; instead of the hours."""
+    ladder: str | None = None
+    """A ladder of its own, before the loop's."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Ladder:
     steps: tuple[Step, ...]
     quiet: tuple[str, str] | None = None
     """Local hours in which nobody is disturbed, e.g. ("21:00", "08:00")."""
+    stall_hours: float | None = None
+    """Business hours without a sign of work after which an accepted ticket climbs on; None: an
+    acceptance stops nothing."""
 
 
 @dataclass(frozen=True)

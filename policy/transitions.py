@@ -5,7 +5,7 @@ Both the door for change and the replay use `apply`, so rows can always be rebui
 
 from collections.abc import Mapping
 
-from models.kinds import EventKind, LoopKind, LoopState, Outcome, TicketState
+from models.kinds import EventKind, LoopKind, LoopState, Outcome, TicketState, Verdict
 from policy.effects import EFFECTS, start_clocks
 from policy.story import Happening, Refused, Story
 
@@ -30,20 +30,42 @@ LOOP_FROM: Mapping[EventKind, frozenset[LoopState]] = {
     EventKind.LOOP_PLANNED: frozenset({LoopState.TRIAGED}),
     EventKind.LOOP_STARTED: frozenset({LoopState.PLANNED}),
     EventKind.LOOP_CLOSED: ANY_OPEN,
+    EventKind.LOOP_RELAPSED: frozenset({LoopState.WATCHING, LoopState.CLOSED}),
+    EventKind.LOOP_REVIEW_REQUESTED: frozenset(
+        {LoopState.RESOLVED, LoopState.VERIFYING, LoopState.CLOSED}
+    ),
+    EventKind.LOOP_HANDLER_BARRED: ANY_OPEN,
+    EventKind.LOOP_COMPENSATED: frozenset(LoopState),
+    EventKind.EFFECT_MEASURED: frozenset({LoopState.WATCHING, LoopState.CLOSED}),
+    EventKind.APPROVAL_REQUESTED: ANY_OPEN,
+    EventKind.APPROVAL_GRANTED: frozenset(LoopState),
+    EventKind.APPROVAL_REFUSED: frozenset(LoopState),
     EventKind.TICKET_ASSIGNED: WORKING,
     EventKind.TICKET_ACCEPTED: WORKING,
     EventKind.TICKET_REJECTED: WORKING,
     EventKind.TICKET_TRANSFERRED: WORKING,
     # A big loop's tickets are resolved by its plan, so after it.
     EventKind.TICKET_RESOLVED: WORKING - {LoopState.TRIAGED},
+    EventKind.TICKET_GIVEN: WORKING,
+    EventKind.TICKET_PROGRESSED: WORKING,
     EventKind.VERIFICATION_ASKED: frozenset({LoopState.RESOLVED}),
+    EventKind.VERIFICATION_POSTPONED: frozenset({LoopState.RESOLVED}),
+    EventKind.VERIFICATION_REMINDED: frozenset({LoopState.VERIFYING}),
+    EventKind.VERIFICATION_CALLED: frozenset({LoopState.VERIFYING}),
+    # Also of a loop that a first answer opened again: people change their minds.
     EventKind.VERIFICATION_ANSWERED: frozenset(
-        {LoopState.RESOLVED, LoopState.VERIFYING, LoopState.CLOSED}
+        {LoopState.OPEN, LoopState.RESOLVED, LoopState.VERIFYING, LoopState.CLOSED}
     ),
+    EventKind.VERIFICATION_SETTLED: frozenset({LoopState.VERIFYING}),
     EventKind.CLOCK_REMINDED: ANY_OPEN,
     EventKind.CLOCK_BREACHED: ANY_OPEN,
     EventKind.CLOCK_CLIMBED: ANY_OPEN,
     EventKind.CLOCK_MOVED: ANY_OPEN,
+    EventKind.CLOCK_PAUSED: ANY_OPEN,
+    EventKind.CLOCK_RESUMED: ANY_OPEN,
+    EventKind.CLOCK_EXTENDED: ANY_OPEN,
+    EventKind.CLOCK_RESTARTED: ANY_OPEN,
+    EventKind.CLOCK_RECOMPUTED: ANY_OPEN,
 }
 """In which states of the loop an event may happen. `loop.opened` starts a loop."""
 
@@ -54,6 +76,8 @@ TICKET_FROM: Mapping[EventKind, frozenset[TicketState]] = {
     EventKind.TICKET_REJECTED: frozenset({TicketState.ASSIGNED}),
     EventKind.TICKET_TRANSFERRED: frozenset({TicketState.ASSIGNED, TicketState.ACCEPTED}),
     EventKind.TICKET_RESOLVED: frozenset({TicketState.ASSIGNED, TicketState.ACCEPTED}),
+    EventKind.TICKET_GIVEN: frozenset({TicketState.ASSIGNED, TicketState.ACCEPTED}),
+    EventKind.TICKET_PROGRESSED: frozenset({TicketState.ASSIGNED, TicketState.ACCEPTED}),
 }
 
 
@@ -62,11 +86,12 @@ CLOSES: Mapping[Outcome, tuple[LoopKind, frozenset[LoopState]]] = {
     Outcome.VERIFIED: (LoopKind.SMALL, SETTLED),
     Outcome.UNVERIFIED: (LoopKind.SMALL, SETTLED),
     Outcome.UNFOUNDED: (LoopKind.SMALL, SETTLED | {LoopState.TRIAGE, LoopState.OPEN}),
+    Outcome.PROVEN: (LoopKind.BIG, frozenset({LoopState.WATCHING})),
     Outcome.NOT_PROVEN: (LoopKind.BIG, frozenset({LoopState.WATCHING})),
     Outcome.ABANDONED: (LoopKind.BIG, ANY_OPEN),
 }
-"""Which loops `loop.closed` may end so, and from where. `proven` needs evidence that is not
-measured yet."""
+"""Which loops `loop.closed` may end so, and from where. A loop whose last measurement does not say
+`proven` cannot close so."""
 
 CLOCK_EVENTS = frozenset(
     {
@@ -74,8 +99,29 @@ CLOCK_EVENTS = frozenset(
         EventKind.CLOCK_BREACHED,
         EventKind.CLOCK_CLIMBED,
         EventKind.CLOCK_MOVED,
+        EventKind.CLOCK_PAUSED,
+        EventKind.CLOCK_RESUMED,
+        EventKind.CLOCK_EXTENDED,
+        EventKind.CLOCK_RESTARTED,
+        EventKind.CLOCK_RECOMPUTED,
     }
 )
+VERIFICATION_EVENTS = frozenset(
+    {
+        EventKind.VERIFICATION_REMINDED,
+        EventKind.VERIFICATION_CALLED,
+        EventKind.VERIFICATION_SETTLED,
+    }
+)
+ONLY: Mapping[EventKind, LoopKind] = {
+    EventKind.LOOP_REVIEW_REQUESTED: LoopKind.SMALL,
+    EventKind.EFFECT_MEASURED: LoopKind.BIG,
+}
+"""Events of one kind of loop."""
+WHILE_PAUSED = frozenset(
+    {EventKind.CLOCK_RESUMED, EventKind.CLOCK_EXTENDED, EventKind.CLOCK_RESTARTED}
+)
+"""What may happen to a clock that stands still."""
 
 
 def apply(story: Story, event: Happening) -> None:
@@ -102,6 +148,12 @@ def check(story: Story, event: Happening) -> None:
         check_ticket(story, event)
     elif event.kind in CLOCK_EVENTS:
         check_clock(story, event)
+    elif event.kind in VERIFICATION_EVENTS:
+        check_verification(story, event)
+    elif event.kind is EventKind.LOOP_RELAPSED:
+        check_relapse(story)
+    elif event.kind in ONLY and story.loop["kind"] != ONLY[event.kind]:
+        raise Refused(f"no {event.kind.value} of a {story.loop['kind']} loop")
     elif event.kind is EventKind.LOOP_CLOSED:
         check_outcome(story, event)
 
@@ -123,6 +175,11 @@ def check_clock(story: Story, event: Happening) -> None:
         raise Refused(f"loop {event.loop} has no clock {event.data['clock']}")
     if clock["stopped_at"] is not None:
         raise Refused(f"clock {clock['id']} has stopped")
+    if (clock["paused_at"] is not None) != (event.kind is EventKind.CLOCK_RESUMED):
+        if clock["paused_at"] is None:
+            raise Refused(f"clock {clock['id']} is not paused")
+        if event.kind not in WHILE_PAUSED:
+            raise Refused(f"clock {clock['id']} is paused")
     taken = {
         EventKind.CLOCK_REMINDED: clock["reminded_at"] or clock["breached_at"],
         EventKind.CLOCK_BREACHED: clock["breached_at"],
@@ -133,6 +190,24 @@ def check_clock(story: Story, event: Happening) -> None:
         raise Refused(f"clock {clock['id']}: {event.kind.value} has been or cannot be")
 
 
+def check_verification(story: Story, event: Happening) -> None:
+    asked = story.verifications.get(event.data["verification"])
+    if asked is None:
+        raise Refused(f"loop {event.loop} has no question {event.data['verification']}")
+    settling = event.kind is EventKind.VERIFICATION_SETTLED
+    if settling and not asked["doubt"]:
+        raise Refused(f"the answer to question {asked['id']} is not in doubt")
+    if not settling and asked["answer"] is not None:
+        raise Refused(f"question {asked['id']} has been answered")
+
+
+def check_relapse(story: Story) -> None:
+    loop = story.loop
+    ended = loop["state"] == LoopState.CLOSED and loop["outcome"] != Outcome.PROVEN
+    if loop["kind"] != LoopKind.BIG or ended:
+        raise Refused("only a big loop that is watched, or was closed as proven, can relapse")
+
+
 def check_outcome(story: Story, event: Happening) -> None:
     kind, states = CLOSES.get(Outcome(event.data["outcome"]), (None, frozenset()))
     if story.loop["kind"] != kind or story.loop["state"] not in states:
@@ -140,6 +215,16 @@ def check_outcome(story: Story, event: Happening) -> None:
             f"a {story.loop['kind']} loop that is {LoopState(story.loop['state']).value}"
             f" cannot close as {event.data['outcome']!r}"
         )
+    if event.data["outcome"] == Outcome.PROVEN and last_verdict(story) != Verdict.PROVEN:
+        raise Refused(f"nothing measured proves that loop {event.loop} made a difference")
+
+
+def last_verdict(story: Story) -> str | None:
+    """What the last look at the fix said, since it was last in place."""
+    since = story.loop["watched_from"]
+    looks = [e for e in story.effects.values() if since is not None and e["measured_at"] >= since]
+    last = max(looks, key=lambda e: (e["measured_at"], e["horizon"]), default=None)
+    return last["verdict"] if last else None
 
 
 def follow(story: Story, kind: EventKind) -> EventKind | None:

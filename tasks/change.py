@@ -17,8 +17,10 @@ from loopwright.errors import ConflictError, TransitionRefused
 from loopwright.history.append import append
 from loopwright.history.envelope import SYSTEM, Actor, Event, Scalar, seal
 from loopwright.ids import uuid7s
+from models.approval import Approval
 from models.base import table
 from models.clock import Clock
+from models.effect import Effect
 from models.kinds import Channel, EventKind, MessageState
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
@@ -36,8 +38,18 @@ PARTS: Mapping[str, Table] = {
     "tickets": table(Ticket),
     "clocks": table(Clock),
     "verifications": table(Verification),
+    "approvals": table(Approval),
+    "effects": table(Effect),
 }
 """A story's rows that belong to its loop, by their name in `Story`."""
+
+RARE: Mapping[str, frozenset[EventKind]] = {
+    "approvals": frozenset(
+        {EventKind.APPROVAL_REQUESTED, EventKind.APPROVAL_GRANTED, EventKind.APPROVAL_REFUSED}
+    ),
+    "effects": frozenset({EventKind.EFFECT_MEASURED, EventKind.LOOP_CLOSED}),
+}
+"""Parts that are read only for the events that look at them."""
 
 FIXED = {"id", "loop_id", "role", "opened_at", "received_at", "kind"}
 
@@ -109,12 +121,16 @@ def change(
     insert_rows(tx, ledger)
 
 
-def load(tx: Connection, changes: Iterable[Change], now: datetime) -> Ledger:
+def load(tx: Connection, changes: Sequence[Change], now: datetime) -> Ledger:
     wanted = sorted({c.loop for c in changes if c.kind is not EventKind.LOOP_OPENED})
     stories = {loop: Story() for loop in {c.loop for c in changes}}
     for row in locked(tx, wanted):
         stories[row["id"]].loop = row
-    old_parts = {name: load_part(tx, name, wanted, stories) for name in PARTS}
+    kinds = {c.kind for c in changes}
+    old_parts = {
+        name: load_part(tx, name, wanted, stories) if RARE.get(name, kinds) & kinds else {}
+        for name in PARTS
+    }
     load_relations(tx, changes, wanted, stories)
     return Ledger(
         now,

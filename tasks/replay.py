@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from models.approval import Approval
 from models.base import table
 from models.clock import Clock
+from models.effect import Effect
 from models.history import HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
@@ -22,6 +24,8 @@ LOOPS = table(Loop)
 TICKETS = table(Ticket)
 CLOCKS = table(Clock)
 VERIFICATIONS = table(Verification)
+APPROVALS = table(Approval)
+EFFECTS = table(Effect)
 EVENTS = table(HistoryEvent)
 LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
@@ -34,8 +38,16 @@ TABLES: tuple[tuple[Any, str], ...] = (
     (LOOP_LINKS, "big_id"),
     (CLOCKS, "loop_id"),
     (VERIFICATIONS, "loop_id"),
+    (APPROVALS, "loop_id"),
+    (EFFECTS, "loop_id"),
 )
-PARTS = {"ticket": "tickets", "clock": "clocks", "verification": "verifications"}
+PARTS = {
+    "ticket": "tickets",
+    "clock": "clocks",
+    "verification": "verifications",
+    "approval": "approvals",
+    "effect": "effects",
+}
 LISTED = 20
 
 

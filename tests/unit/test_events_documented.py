@@ -8,7 +8,8 @@ import pytest
 from loopwright.history.envelope import SYSTEM, Event, fields
 from loopwright.now import utc_now
 from models.kinds import EventKind
-from policy.effects import EFFECTS, opened
+from policy.effects import EFFECTS
+from policy.effects.loops import opened
 from policy.story import Happening, Story
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "events.md").read_text("utf-8")
@@ -20,7 +21,8 @@ ROWS = {
 }
 
 
-ANSWERS = {"by": "2026-11-22", "outcome": "verified"}
+DAY = "2026-11-22"
+ANSWERS = {"by": DAY, "baseline_from": DAY, "baseline_to": DAY, "outcome": "verified"}
 
 
 class Asked(dict[str, str]):
@@ -54,6 +56,9 @@ def test_every_key_the_state_needs_is_documented(kind: EventKind) -> None:
             "role": "lead",
         }
         story.clocks[data["clock"]] = {"stopped_at": None, "stops": "told", "ticket_id": None}
+        asked = {"contacts": 1, "answer": None, "first_answer": None}
+        story.verifications[data["verification"]] = asked
+        story.approvals[data["approval"]] = {"id": data["approval"], "state": "waiting"}
         story.issues[data["issue"]] = "same_complaint"
         story.links[data["small"]] = "same_cause"
         data.keys_asked.clear()

@@ -13,7 +13,7 @@ from models.kinds import EventKind, LoopState, Outcome, TicketState
 from policy.clock_notation import Start, parse
 from policy.effects import EFFECTS
 from policy.story import Happening, Refused, Story
-from policy.transitions import CLOSES, apply, follow
+from policy.transitions import apply, follow
 
 NOW = datetime(2026, 8, 3, 4, tzinfo=UTC)
 K, L, T = EventKind, LoopState, TicketState
@@ -57,6 +57,57 @@ DATA: dict[EventKind, dict[str, Any]] = {
     K.CLOCK_BREACHED: {"clock": "K1", "next_at": None},
     K.CLOCK_CLIMBED: {"clock": "K2", "step": "manager", "next_at": None},
     K.CLOCK_MOVED: {"clock": "K1", "next_at": NOW.isoformat()},
+    K.CLOCK_PAUSED: {"clock": "K1", "reason": "appraisal"},
+    K.CLOCK_RESUMED: {"clock": "K3", "due_at": NOW.isoformat(), "next_at": None},
+    K.CLOCK_EXTENDED: {
+        "clock": "K1",
+        "extension": "complex",
+        "due_at": NOW.isoformat(),
+        "next_at": None,
+    },
+    K.CLOCK_RESTARTED: {"clock": "K1", "why": "new facts", "started_at": NOW.isoformat()},
+    K.CLOCK_RECOMPUTED: {
+        "clock": "K1",
+        "why": "calendar",
+        "was": NOW.isoformat(),
+        "due_at": NOW.isoformat(),
+        "next_at": None,
+    },
+    K.LOOP_RELAPSED: {"why": "the rate is back"},
+    K.LOOP_REVIEW_REQUESTED: {"on": "2026-08-04"},
+    K.LOOP_HANDLER_BARRED: {"person": "db.zhang", "why": "named"},
+    K.LOOP_COMPENSATED: {"approval": "A1", "fen": 2_000},
+    K.EFFECT_MEASURED: {
+        "effect": "F1",
+        "horizon": 30,
+        "method": "interrupted series",
+        "verdict": "proven",
+        "before": 300,
+        "after": 200,
+        "change": -310,
+        "low": -390,
+        "high": -220,
+    },
+    K.APPROVAL_REQUESTED: {
+        "approval": "A1",
+        "kind": "more_time",
+        "level": "manager",
+        "unit": "DB",
+        "by": "db.zhang",
+        "days": 3,
+    },
+    K.APPROVAL_GRANTED: {"approval": "A9", "by": "db.lead"},
+    K.APPROVAL_REFUSED: {"approval": "A9", "by": "db.lead"},
+    K.TICKET_GIVEN: {"ticket": "T1", "person": "db.zhang"},
+    K.TICKET_PROGRESSED: {"ticket": "T1"},
+    K.VERIFICATION_POSTPONED: {"until": NOW.isoformat(), "why": "asked recently"},
+    K.VERIFICATION_REMINDED: {"verification": "V9", "due_at": NOW.isoformat()},
+    K.VERIFICATION_CALLED: {
+        "verification": "V9",
+        "outcome": "busy",
+        "due_at": NOW.isoformat(),
+    },
+    K.VERIFICATION_SETTLED: {"verification": "V8", "answer": "no"},
 }
 OPEN = set(L) - {L.CLOSED}
 WORKING = {L.OPEN, L.TRIAGED, L.PLANNED, L.ACTING}
@@ -85,17 +136,39 @@ ALLOWED: dict[EventKind, set[LoopState]] = {
     K.LOOP_STARTED: {L.PLANNED},
     K.LOOP_CLOSED: {L.TRIAGE, L.OPEN, L.RESOLVED, L.VERIFYING},
     K.VERIFICATION_ASKED: {L.RESOLVED},
-    K.VERIFICATION_ANSWERED: {L.RESOLVED, L.VERIFYING, L.CLOSED},
+    K.VERIFICATION_ANSWERED: {L.OPEN, L.RESOLVED, L.VERIFYING, L.CLOSED},
     K.CLOCK_REMINDED: OPEN,
     K.CLOCK_BREACHED: OPEN,
     K.CLOCK_CLIMBED: OPEN,
     K.CLOCK_MOVED: OPEN,
+    K.CLOCK_PAUSED: OPEN,
+    K.CLOCK_RESUMED: OPEN,
+    K.CLOCK_EXTENDED: OPEN,
+    K.CLOCK_RESTARTED: OPEN,
+    K.CLOCK_RECOMPUTED: OPEN,
+    K.LOOP_RELAPSED: {L.WATCHING},
+    K.LOOP_REVIEW_REQUESTED: {L.RESOLVED, L.VERIFYING, L.CLOSED},
+    K.LOOP_HANDLER_BARRED: OPEN,
+    K.LOOP_COMPENSATED: set(L),
+    K.EFFECT_MEASURED: {L.WATCHING, L.CLOSED},
+    K.APPROVAL_REQUESTED: OPEN,
+    K.APPROVAL_GRANTED: set(L),
+    K.APPROVAL_REFUSED: set(L),
+    K.TICKET_GIVEN: WORKING,
+    K.TICKET_PROGRESSED: WORKING,
+    K.VERIFICATION_POSTPONED: {L.RESOLVED},
+    K.VERIFICATION_REMINDED: {L.VERIFYING},
+    K.VERIFICATION_CALLED: {L.VERIFYING},
+    K.VERIFICATION_SETTLED: {L.VERIFYING},
 }
+OF_BIG = {K.LOOP_LINKED, K.LOOP_UNLINKED, K.LOOP_RELAPSED, K.EFFECT_MEASURED}
 TICKETS = {
     K.TICKET_ACCEPTED: {T.ASSIGNED},
     K.TICKET_REJECTED: {T.ASSIGNED},
     K.TICKET_TRANSFERRED: {T.ASSIGNED, T.ACCEPTED},
     K.TICKET_RESOLVED: {T.ASSIGNED, T.ACCEPTED},
+    K.TICKET_GIVEN: {T.ASSIGNED, T.ACCEPTED},
+    K.TICKET_PROGRESSED: {T.ASSIGNED, T.ACCEPTED},
 }
 
 
@@ -112,13 +185,23 @@ def story(kind: str = "small", state: str = "open", ticket: str | None = "assign
         made.tickets["T1"]["state"] = ticket
     made.issues["I5"], made.links["S5"] = "same_complaint", "same_cause"
     made.loop["state"] = state
-    made.clocks = {"K1": clock("K1"), "K2": clock("K2", breached_at=NOW, stops="told")}
+    made.clocks = {
+        "K1": clock("K1"),
+        "K2": clock("K2", breached_at=NOW, stops="told"),
+        "K3": clock("K3", paused_at=NOW, next_at=None),
+    }
+    asked = {"contacts": 1, "doubt": False, "answer": None, "first_answer": None, "due_at": NOW}
+    made.verifications = {
+        "V8": asked | {"id": "V8", "answer": "yes", "doubt": True},
+        "V9": asked | {"id": "V9"},
+    }
+    made.approvals = {"A9": {"id": "A9", "state": "waiting"}}
     return made
 
 
 def clock(name: str, **changed: Any) -> dict[str, Any]:
     """A clock of ticket T1 that runs."""
-    fresh = dict.fromkeys(("stopped_at", "reminded_at", "breached_at", "step"))
+    fresh = dict.fromkeys(("stopped_at", "reminded_at", "breached_at", "step", "paused_at"))
     return fresh | {"id": name, "ticket_id": "T1", "stops": "resolved", "next_at": NOW} | changed
 
 
@@ -148,15 +231,45 @@ def test_the_issue_that_opened_a_loop_stays() -> None:
     assert not attempt(made, event(K.LOOP_DETACHED, issue=OPENED["issue"]))
 
 
+def test_proven_takes_a_measurement_of_this_fix() -> None:
+    made = story("big", "watching")
+    made.loop["watched_from"] = NOW
+    proven = event(K.LOOP_CLOSED, outcome="proven")
+    assert not attempt(made, proven)
+    for name, verdict, at in [("F1", "proven", 1), ("F2", "too_little", 2), ("F3", "proven", 3)]:
+        look = event(K.EFFECT_MEASURED, NOW + timedelta(days=at), effect=name, verdict=verdict)
+        assert attempt(made, look)
+        assert attempt(copy.deepcopy(made), proven) is (verdict == "proven")
+    made.loop["watched_from"] = NOW + timedelta(days=4)
+    assert not attempt(made, proven), "measured before the fix was in place again"
+
+
+def test_a_relapse_takes_a_proof() -> None:
+    for outcome, taken in [("proven", True), ("abandoned", False), ("not proven", False)]:
+        made = story("big", "closed", ticket="done")
+        made.loop |= {"outcome": outcome, "closed_at": NOW}
+        assert attempt(made, event(K.LOOP_RELAPSED)) is taken
+        assert (made.tickets["T1"]["state"] == T.ASSIGNED) is taken
+
+
+def test_an_approval_is_decided_once() -> None:
+    for kind in (K.APPROVAL_GRANTED, K.APPROVAL_REFUSED):
+        made = story()
+        assert attempt(made, event(kind))
+        for again in (K.APPROVAL_GRANTED, K.APPROVAL_REFUSED):
+            assert not attempt(made, event(again))
+
+
 def test_every_kind_of_a_loop_is_known() -> None:
-    of_loops = {k for k in K if k.startswith(("loop.", "ticket.", "clock.", "verification."))}
+    nouns = ("loop.", "ticket.", "clock.", "verification.", "approval.", "effect.")
+    of_loops = {k for k in K if k.startswith(nouns)}
     assert of_loops == set(EFFECTS) == set(DATA) == set(ALLOWED)
 
 
 @pytest.mark.parametrize("kind", DATA)
 @pytest.mark.parametrize("state", L)
 def test_every_state_and_event(kind: EventKind, state: LoopState) -> None:
-    made = story("big" if kind in (K.LOOP_LINKED, K.LOOP_UNLINKED) else "small", state)
+    made = story("big" if kind in OF_BIG else "small", state)
     assert attempt(made, event(kind)) is (state in ALLOWED[kind])
 
 
@@ -186,6 +299,13 @@ def test_where_a_loop_starts(state: LoopState) -> None:
 
 REFUSALS = [
     (K.LOOP_OPENED, {}, "open already"),
+    (K.CLOCK_RESUMED, {"clock": "K1"}, "is not paused"),
+    (K.CLOCK_PAUSED, {"clock": "K3"}, "is paused"),
+    (K.CLOCK_REMINDED, {"clock": "K3"}, "is paused"),
+    (K.APPROVAL_GRANTED, {"approval": "A7"}, "no approval A7"),
+    (K.TICKET_GIVEN, {"ticket": "T9"}, "no ticket T9"),
+    (K.LOOP_RELAPSED, {}, "is open"),
+    (K.EFFECT_MEASURED, {}, "is open"),
     (K.TICKET_ACCEPTED, {"ticket": "T9"}, "no ticket T9"),
     (K.TICKET_ASSIGNED, {"ticket": "T1"}, "exists already"),
     (K.LOOP_LINKED, {}, "only a big loop"),
@@ -212,13 +332,17 @@ def test_refusals_say_why_and_change_nothing(
     assert made == before
 
 
+LEAVE_CLOSED = {K.LOOP_REOPENED, K.LOOP_REVIEW_REQUESTED, K.LOOP_RELAPSED}
+
+
 def test_only_reopening_leaves_closed() -> None:
     for kind in K:
         if kind not in DATA:
             continue
-        made = story(state="closed")
+        made = story("big" if kind is K.LOOP_RELAPSED else "small", "closed")
+        made.loop["outcome"] = "proven"
         attempt(made, event(kind))
-        assert (made.loop["state"] != L.CLOSED) is (kind is K.LOOP_REOPENED), kind
+        assert (made.loop["state"] != L.CLOSED) is (kind in LEAVE_CLOSED), kind
 
 
 FOLLOW = [
@@ -255,7 +379,6 @@ def test_how_a_loop_may_close(outcome: Outcome, kind: str, state: LoopState) -> 
     made = story(kind, state)
     taken = attempt(made, event(K.LOOP_CLOSED, outcome=outcome))
     assert taken is (state in allowed.get(outcome, set()))
-    assert Outcome.PROVEN not in CLOSES
     if taken:
         assert made.loop["outcome"] == outcome
         assert all(c["stopped_at"] == NOW and c["next_at"] is None for c in made.clocks.values())
@@ -492,7 +615,7 @@ class Lives(RuleBasedStateMachine):
             apply(self.story, one)
         self.taken.append(one)
         if was == L.CLOSED and self.story.loop["state"] != L.CLOSED:
-            assert one.kind is K.LOOP_REOPENED
+            assert one.kind in LEAVE_CLOSED
 
     @invariant()
     def sound(self) -> None:
