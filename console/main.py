@@ -5,6 +5,7 @@ import sys
 import typer
 
 from console.commands import (
+    approval,
     audit,
     bench,
     calendar,
@@ -12,14 +13,18 @@ from console.commands import (
     db,
     demo,
     doctor,
+    finding,
     ingest,
     init,
     loop,
+    measure,
     model,
     notify,
     org,
+    person,
     policy,
     quarantine,
+    red,
     run,
     source,
     template,
@@ -44,7 +49,10 @@ for noun in (
     quarantine,
     loop,
     ticket,
+    red,
     triage,
+    approval,
+    person,
     clock,
     calendar,
     policy,
@@ -52,6 +60,8 @@ for noun in (
     notify,
     model,
     source,
+    measure,
+    finding,
     audit,
 ):
     app.add_typer(noun.app, name=noun.NAME, help=noun.__doc__)

@@ -16,12 +16,15 @@ import typer
 from loopwright.errors import InputError
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date, datetime
 
     from loopwright.history.envelope import Actor
     from tasks.workspace import Workspace
 
 Choice = TypeVar("Choice", bound=StrEnum)
+LISTED = 20
+"""So many names stand in one line; --json names all."""
+LoopId = Annotated[str, typer.Argument(help="A loop's id, or its last four or more characters.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Person = Annotated[
     str, typer.Option("--as", metavar="PERSON", help="Who acts: a person of the organisation.")
@@ -84,6 +87,22 @@ def choose(kind: type[Choice], word: str, what: str) -> Choice:
     if word not in known:
         raise InputError(f"no {what} {word!r}", f"use one of: {', '.join(known)}")
     return known[word]
+
+
+def day(text: str) -> "date":
+    """A day of the command line, as YYYY-MM-DD. Raises InputError for anything else."""
+    from datetime import date
+
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is not a day", "write it as 2026-12-31") from None
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names in one line, and how many there are."""
+    more = f" … ({len(names)})" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def emit(document: Mapping[str, Any], as_json: bool, human: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Look for recurring causes; hang customers' loops on the big loop of theirs."""
+"""Look for recurring causes; hang customers' loops on theirs; measure what was done about them."""
 
 from prefect import flow
 
@@ -8,6 +8,6 @@ from tasks import sweeps
 
 @flow(name="review_causes")
 async def review_causes(now: str | None = None) -> dict[str, int]:
-    """Candidates and links. Returns counts only."""
+    """Relapses, candidates, links, effects. Returns counts only."""
     with run_workspace() as ws:
         return await sweeps.review_causes(ws, clock_at(now), step)

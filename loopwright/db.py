@@ -268,8 +268,11 @@ def copy_rows(tx: Connection, plan: InsertPlan, rows: Sequence[Mapping[str, Any]
             for row in rows:
                 copy.write_row(plan.values(row))
     except psycopg.IntegrityError as error:
-        # COPY goes past SQLAlchemy, whose callers expect its own error.
+        # COPY goes past SQLAlchemy, whose callers expect its own errors.
         raise IntegrityError(plan.copy, None, error) from error
+    except psycopg.OperationalError as error:
+        # A deadlock: a row that another transaction is changing has the same unique key.
+        raise OperationalError(plan.copy, None, error) from error
 
 
 def is_durable(tx: Connection) -> bool:

@@ -6,6 +6,7 @@ LoopwrightError
 │   └── DocumentError  a document set with mistakes
 ├── ConflictError      exit 1: somebody changed it first; look again
 │   └── TransitionRefused  the state does not allow this change
+├── NotPermitted       exit 1: who acts may not do this
 └── EnvironmentFault   exit 3: database, Prefect or mail cannot be used as set up
 """
 
@@ -48,6 +49,10 @@ class ConflictError(LoopwrightError):
 
 class TransitionRefused(ConflictError):
     pass
+
+
+class NotPermitted(LoopwrightError):
+    exit_code = 1
 
 
 class EnvironmentFault(LoopwrightError):

@@ -73,6 +73,18 @@ class Identity(BaseModel):
     secret_path: Path = Path(".loopwright/identity.key")
 
 
+def encrypted_or_here(address: SecretStr | None) -> SecretStr | None:
+    """An address that nobody on the way can read along. Raises ValueError for another."""
+    parts = urlsplit(address.get_secret_value()) if address else None
+    here = ("localhost", "127.0.0.1", "::1")
+    if parts and not (
+        (parts.scheme == "https" and parts.hostname)
+        or (parts.scheme == "http" and parts.hostname in here)
+    ):
+        raise ValueError("https, or http on this machine")
+    return address
+
+
 class Audit(BaseModel):
     """Signing and publishing checkpoints. `key` is a key file's line; without key and file this
     process does not sign. Mail and group hear of the newest checkpoint every `say_minutes` at most,
@@ -90,14 +102,20 @@ class Audit(BaseModel):
     @field_validator("post_to")
     @classmethod
     def encrypted_or_here(cls, address: SecretStr | None) -> SecretStr | None:
-        parts = urlsplit(address.get_secret_value()) if address else None
-        here = ("localhost", "127.0.0.1", "::1")
-        if parts and not (
-            (parts.scheme == "https" and parts.hostname)
-            or (parts.scheme == "http" and parts.hostname in here)
-        ):
-            raise ValueError("https, or http on this machine")
-        return address
+        return encrypted_or_here(address)
+
+
+class Cases(BaseModel):
+    """Where the status of imported cases is posted, and the secret (Standard Webhooks) that signs
+    it. `post_to` may hold a token, so it is as secret as a key."""
+
+    post_to: SecretStr | None = None
+    secret: SecretStr | None = None
+
+    @field_validator("post_to")
+    @classmethod
+    def encrypted_or_here(cls, address: SecretStr | None) -> SecretStr | None:
+        return encrypted_or_here(address)
 
 
 class Prefect(BaseModel):
@@ -125,6 +143,7 @@ class Settings(BaseSettings):
     smtp: Smtp = Smtp()
     wecom: Wecom = Wecom()
     audit: Audit = Audit()
+    cases: Cases = Cases()
     prefect: Prefect = Prefect()
     documents: tuple[Path, ...] = (Path("organisation"),)
     inbox: Path = Path(".loopwright/inbox")

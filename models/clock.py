@@ -9,6 +9,7 @@ from models.base import UtcDateTime
 
 WAITING = "next_at IS NOT NULL"
 RUNNING = "stopped_at IS NULL AND breached_at IS NULL"
+UNCERTAIN = "provisional AND stopped_at IS NULL"
 
 
 class Clock(SQLModel, table=True):
@@ -16,7 +17,8 @@ class Clock(SQLModel, table=True):
 
     `next_at` is the next moment at which something must happen (remind, breach, climb), null when
     nothing is left or the clock has stopped or is paused, so that one partial index serves the
-    sweep. `step` is the ladder's step that was taken last, `extension` the last that was granted.
+    sweep. `step` is the ladder's step that was taken last, at `climbed_at`; `extension` the last
+    that was granted.
     """
 
     __tablename__ = "clock"
@@ -36,6 +38,12 @@ class Clock(SQLModel, table=True):
             sqlite_where=text(RUNNING),
             postgresql_where=text(RUNNING),
         ),
+        Index(
+            "ix_clock_provisional",
+            "due_at",
+            sqlite_where=text(UNCERTAIN),
+            postgresql_where=text(UNCERTAIN),
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -50,7 +58,21 @@ class Clock(SQLModel, table=True):
     reminded_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     breached_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     step: str | None = None
+    climbed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     next_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     paused_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     extension: str | None = None
     stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Recount(SQLModel, table=True):
+    """How far the running clocks have been counted anew on the calendars of a publication: up to
+    the clock `upto`, due at `upto_due`; `done_at`: all of them."""
+
+    __tablename__ = "clock_recount"
+
+    publication: int = Field(primary_key=True, foreign_key="publication.number")
+    upto_due: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    upto: str | None = None
+    moved: int = 0
+    done_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -3,16 +3,26 @@
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Column, Index
+from sqlalchemy import Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from models.base import JsonText, UtcDateTime
+
+MERGED = "merged_into IS NOT NULL"
 
 
 class Customer(SQLModel, table=True):
     """A person the firm serves; `merged_into` when two turned out to be one."""
 
     __tablename__ = "customer"
+    __table_args__ = (
+        Index(
+            "ix_customer_merged",
+            "merged_into",
+            sqlite_where=text(MERGED),
+            postgresql_where=text(MERGED),
+        ),
+    )
 
     id: str = Field(primary_key=True)
     merged_into: str | None = Field(default=None, foreign_key="customer.id")

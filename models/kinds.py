@@ -146,6 +146,24 @@ class Answer(StrEnum):
     PARTLY = "partly"
 
 
+class Way(StrEnum):
+    """How a customer can be asked, or why not."""
+
+    MAIL = "mail"
+    CALL = "call"
+    OPTED_OUT = "opted_out"
+    UNREACHABLE = "unreachable"
+
+
+class Unverified(StrEnum):
+    """Why a loop closed without its customer's word; `refused`: to answer, when called."""
+
+    SILENT = "silent"
+    UNREACHABLE = "unreachable"
+    OPTED_OUT = "opted out"
+    REFUSED = "refused"
+
+
 class CallOutcome(StrEnum):
     """How a call-back ended that brought no answer."""
 
@@ -190,12 +208,13 @@ class Channel(StrEnum):
 
 
 class Yields(StrEnum):
-    """What a source's records become."""
+    """What a source's records become; `cases` are an older system's open ones, imported once."""
 
     FEEDBACK = "feedback"
     CUSTOMERS = "customers"
     MEASURES = "measures"
     JOURNEY_EVENTS = "journey_events"
+    CASES = "cases"
 
 
 class RatingKind(StrEnum):
@@ -227,6 +246,7 @@ class EventKind(StrEnum):
     LOOP_STARTED = "loop.started"
     LOOP_CLOSED = "loop.closed"
     LOOP_RELAPSED = "loop.relapsed"
+    LOOP_CHANGE_DESCRIBED = "loop.change_described"
     LOOP_REVIEW_REQUESTED = "loop.review_requested"
     LOOP_HANDLER_BARRED = "loop.handler_barred"
     LOOP_COMPENSATED = "loop.compensated"

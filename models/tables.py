@@ -3,7 +3,8 @@
 from models.absence import Absence
 from models.approval import Approval
 from models.base import metadata
-from models.clock import Clock
+from models.clock import Clock, Recount
+from models.conversation import Conversation, FollowedFile
 from models.customer import Customer, CustomerKey, CustomerSnapshot, JourneyEvent, Measure
 from models.document import Document, Publication
 from models.effect import Effect
@@ -23,6 +24,7 @@ __all__ = [
     "AuditHead",
     "Batch",
     "Clock",
+    "Conversation",
     "Correction",
     "Customer",
     "CustomerKey",
@@ -32,6 +34,7 @@ __all__ = [
     "Effect",
     "EventBody",
     "Feedback",
+    "FollowedFile",
     "HistoryEvent",
     "Intake",
     "Issue",
@@ -45,6 +48,7 @@ __all__ = [
     "Publication",
     "Quarantine",
     "RawItem",
+    "Recount",
     "RedAlert",
     "SourceState",
     "Ticket",

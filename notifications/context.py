@@ -107,11 +107,24 @@ _BIG_LOOP: dict[str, Shape] = {
     "lead": _plain("title"),
     "participants": OPTIONAL,
 }
+_APPROVAL: dict[str, Shape] = {
+    **_EVERYWHERE,
+    "unit": _plain("code", "title"),
+    "person": {"name": OPTIONAL},
+    "approval": {
+        **_plain("id", "kind_title", "level_title", "asked_by", "unit_title", "asked_at"),
+        **dict.fromkeys(("case", "ticket"), OPTIONAL),
+    },
+    "terms": Many(_plain("title", "says"), optional=True),
+    "reason": Leaf(free=True, optional=True),
+    "letter": OPTIONAL_LETTER,
+}
+_EFFECT = _plain("horizon", "verdict", "verdict_title", "reason")
 
 CONTEXT: Mapping[str, Mapping[str, Shape]] = {
     "ticket_assigned": _ABOUT_TICKET,
     "ticket_reassigned": {**_ABOUT_TICKET, "from_unit": _plain("title"), "reason": FREE},
-    "loop_reopened": {**_ABOUT_TICKET, "reason": FREE},
+    "loop_reopened": {**_ABOUT_TICKET, "reason": FREE, "first_answer": OPTIONAL},
     "arbitration_needed": {
         **_ABOUT_LOOP,
         "rejections": Many({"unit_title": PLAIN, "reason": FREE, "suggested_title": OPTIONAL}),
@@ -120,6 +133,21 @@ CONTEXT: Mapping[str, Mapping[str, Shape]] = {
         **_EVERYWHERE,
         "triage": {**_plain("count", "oldest_at"), "due_at": OPTIONAL},
         "reasons": Many(_plain("title", "count"), optional=True),
+    },
+    "calendar_missing": {
+        **_EVERYWHERE,
+        "calendar": _plain("year", "count", "names", "first_due"),
+    },
+    "red_alert": {
+        **_EVERYWHERE,
+        "unit": _plain("code", "title"),
+        "person": {"name": OPTIONAL},
+        "alert": {
+            **_plain("id", "source_title", "arrived_at", "arrives"),
+            **dict.fromkeys(("loop", "running"), OPTIONAL),
+            "words": Leaf(free=True, optional=True),
+        },
+        "grounds": Many(_plain("title")),
     },
     "big_loop_candidate": {
         **_ABOUT_LOOP,
@@ -139,6 +167,8 @@ CONTEXT: Mapping[str, Mapping[str, Shape]] = {
         "reason": FREE,
         "changed": OPTIONAL_LETTER,
     },
+    "effect_measured": {**_TO_STAFF, **_BIG_LOOP, "effect": _EFFECT},
+    "big_loop_relapsed": {**_TO_STAFF, **_BIG_LOOP, "effect": _EFFECT},
     "clock_reminder": _ABOUT_CLOCK,
     "clock_breached": _ABOUT_CLOCK,
     "clock_climbed": {
@@ -152,8 +182,25 @@ CONTEXT: Mapping[str, Mapping[str, Shape]] = {
         "matter": _MATTER,
         "done": OPTIONAL_LETTER,
         "answer_by": OPTIONAL,
+        "called": Many(_plain("at", "outcome"), optional=True),
     },
-    "verification_question": {**_TO_CUSTOMER, "done": OPTIONAL_LETTER, "answer_by": OPTIONAL},
+    "approval_waiting": {**_APPROVAL, "absent": {"name": OPTIONAL}},
+    "approval_decided": {
+        **_APPROVAL,
+        "decision": {**_plain("id", "title", "by", "at"), "why": Leaf(free=True, optional=True)},
+    },
+    "answer_doubted": {
+        **_ABOUT_LOOP,
+        "said": {"answer": PLAIN, "words": FREE},
+        "first_answer": OPTIONAL,
+    },
+    "verification_question": {
+        **_TO_CUSTOMER,
+        "done": OPTIONAL_LETTER,
+        "asked_on": OPTIONAL,
+        "answer_by": OPTIONAL,
+        "final": OPTIONAL,
+    },
     "cause_closed": {**_TO_CUSTOMER, "changed": LETTER},
 }
 """Template id -> the variables it may use. Times are local text; titles are in its language."""

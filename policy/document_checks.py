@@ -4,6 +4,7 @@ Each check takes the documents that are sound so far and yields every mistake it
 only called unknown when all documents that could define it were read without a mistake.
 """
 
+import codecs
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,17 @@ from pathlib import PurePosixPath
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from models.kinds import IssueKind, UnitLevel, Yields
+from models.kinds import ApprovalKind, IssueKind, UnitLevel, Yields
+from policy.approval import ROLE, ApprovalRule
+from policy.measures import BASES, NOT, RATIO, MeasureSpec
 from policy.organisation import Organisation, Unit
 from policy.patterns import check_pattern
+from policy.red import lint_red, run_red_tests
+from policy.regulation import Regulation
 from policy.retention import LEAST_YEARS_OF_CREDIT_REPORTING, RetentionClass
 from policy.route import lint_rules, run_tests
 from policy.rulebook import Recurrence, Rulebook
-from policy.source_spec import FormatSpec, SourceSpec, TimeSpec
+from policy.source_spec import SEGMENTS, FollowSpec, FormatSpec, SourceSpec, TimeSpec
 from policy.taxonomy import Taxonomy, Words
 from policy.timing import CalendarSpec, ClockSpec, Ladder, Override
 
@@ -81,6 +86,9 @@ class Draft:
     def calendars(self) -> frozenset[str] | None:
         return self.names("calendars", lambda c: (c.id,))
 
+    def ladders(self) -> frozenset[str] | None:
+        return self.names("ladders", lambda ladder: (ladder.id,))
+
 
 def line_of(lines: Mapping[Path, int], path: Path) -> int:
     """The line of the value at `path`, or of the nearest value around it."""
@@ -112,7 +120,7 @@ def check(draft: Draft) -> Iterator[Mistake]:
     """Every mistake the documents make among themselves."""
     for each in (
         _organisation, _taxonomy, _policy, _clocks, _ladders, _calendars, _years, _sources,
-        _templates, _retention,
+        _templates, _retention, _measures, _regulations,
     ):  # fmt: skip
         yield from each(draft)
 
@@ -222,7 +230,9 @@ def _people(entry: Entry, organisation: Organisation) -> Iterator[Mistake]:
         yield from _unknown(entry, ("people", i, "unit"), "unit", person.unit, codes)
         yield from _unknown(entry, ("people", i, "manager"), "person", person.manager, ids)
         for j, leave in enumerate(person.leave):
-            yield from _leave(entry, ("people", i, "leave", j), leave.first, leave.last)
+            at: Path = ("people", i, "leave", j)
+            yield from _leave(entry, at, leave.first, leave.last)
+            yield from _unknown(entry, (*at, "deputy"), "person", leave.deputy, ids - {person.id})
     position = {p.id: i for i, p in enumerate(people)}
     for cycle in _cycles({p.id: p.manager for p in people}):
         what = "people are their own managers: " + " -> ".join((*cycle, cycle[0]))
@@ -332,13 +342,14 @@ def _codes(entry: Entry, taxonomy: Taxonomy) -> Iterator[Mistake]:
 def _policy(draft: Draft) -> Iterator[Mistake]:
     known = {
         "clock": draft.names("clocks", lambda c: (c.id,)),
-        "ladder": draft.names("ladders", lambda ladder: (ladder.id,)),
+        "ladder": draft.ladders(),
     }
     for entry in draft.of("policy"):
         rulebook: Rulebook = entry.value
         yield from _decision(entry, (), vars(rulebook), known)
         yield from _recurrence(entry, rulebook.recurrence)
         yield from _running(entry, rulebook, draft)
+        yield from _approvals(entry, rulebook, draft)
         for i, rule in enumerate(rulebook.rules):
             yield from _decision(entry, ("rules", i, "then"), vars(rule.then), known)
         for i, test in enumerate(rulebook.tests):
@@ -363,6 +374,32 @@ def _recurrence(entry: Entry, recurrence: Recurrence) -> Iterator[Mistake]:
         what = f"a baseline of {recurrence.baseline_days} days is shorter than the window of {days}"
         at = ("recurrence", "baseline_days")
         yield entry.mistake(at, what, f"compare with {days} days or more")
+
+
+def _approvals(entry: Entry, rulebook: Rulebook, draft: Draft) -> Iterator[Mistake]:
+    rules = rulebook.approvals
+    levels = ((entry, ("approvals", i), f"{r.kind.value} {r.level}") for i, r in enumerate(rules))
+    yield from _repeated(levels, "level of approval")
+    yield from _limits(entry, rules)
+    roles = draft.names("organisation", lambda o: (role for p in o.people for role in p.roles))
+    for i, rule in enumerate(rules):
+        for n, who in enumerate(rule.who):
+            role = who.removeprefix(ROLE) if who.startswith(ROLE) else None
+            yield from _unknown(entry, ("approvals", i, "who", n), "role", role, roles)
+
+
+def _limits(entry: Entry, rules: tuple[ApprovalRule, ...]) -> Iterator[Mistake]:
+    """Only compensations have amounts, and each of their levels a limit of its own."""
+    seen: set[int | None] = set()
+    for i, rule in enumerate(rules):
+        if rule.kind is not ApprovalKind.COMPENSATION and rule.up_to_fen is not None:
+            what = f"a {rule.kind.value} has no amount, so no limit"
+            yield entry.mistake(("approvals", i, "up_to_fen"), what, "remove `up_to_fen`")
+        if rule.kind is ApprovalKind.COMPENSATION and rule.up_to_fen in seen:
+            what = "another level of compensation has the same limit"
+            yield entry.mistake(("approvals", i), what, "give each level a limit of its own")
+        if rule.kind is ApprovalKind.COMPENSATION:
+            seen.add(rule.up_to_fen)
 
 
 def _clock_lists(rulebook: Rulebook) -> Iterator[tuple[Path, tuple[str, ...], str]]:
@@ -407,11 +444,11 @@ def _behaviour(
     entry: Entry, rulebook: Rulebook, taxonomy: Taxonomy, organisation: Organisation
 ) -> Iterator[Mistake]:
     """What the rules themselves and the policy's own tests say."""
-    findings = lint_rules(rulebook, taxonomy, organisation)
+    findings = [*lint_rules(rulebook, taxonomy, organisation), *lint_red(rulebook, organisation)]
     for rule, what, fix in findings:
         yield entry.mistake(_clause_at(rulebook, rule, what), f"rule {rule}: {what}", fix)
     try:
-        failures = run_tests(rulebook)
+        failures = [*run_tests(rulebook), *run_red_tests(rulebook)]
     except ValueError:
         return  # a clause that is not CEL: among the findings
     for failure in failures:
@@ -422,13 +459,16 @@ def _behaviour(
 
 def _clause_at(rulebook: Rulebook, rule_id: str, what: str) -> Path:
     """Where a finding points: its clause when it quotes one, else its rule, else the tests."""
-    position = {rule.id: i for i, rule in enumerate(rulebook.rules)}.get(rule_id)
-    if position is None:
+    places: dict[str, tuple[str, int, tuple[str, ...]]] = {
+        rule.id: ("rules", i, rule.when) for i, rule in enumerate(rulebook.rules)
+    } | {rule.id: ("red", i, rule.when) for i, rule in enumerate(rulebook.red)}
+    if rule_id not in places:
         return ("tests",)
-    for i, clause in enumerate(rulebook.rules[position].when):
+    key, position, clauses = places[rule_id]
+    for i, clause in enumerate(clauses):
         if what.startswith(f"{clause}: "):
-            return ("rules", position, "when", i)
-    return ("rules", position)
+            return (key, position, "when", i)
+    return (key, position)
 
 
 # Clocks, ladders, calendars
@@ -439,6 +479,7 @@ def _clocks(draft: Draft) -> Iterator[Mistake]:
     for entry in draft.of("clocks"):
         clock: ClockSpec = entry.value
         yield from _unknown(entry, ("calendar",), "calendar", clock.calendar, draft.calendars())
+        yield from _unknown(entry, ("ladder",), "ladder", clock.ladder, draft.ladders())
 
 
 def _ladders(draft: Draft) -> Iterator[Mistake]:
@@ -542,6 +583,7 @@ PROPERTIES = {
     ),
     Yields.MEASURES: ({"touchpoint", "unit", "channel", "numerator", "denominator"}, {"day"}),
     Yields.JOURNEY_EVENTS: ({"touchpoint", "channel", "outcome"}, {"at"}),
+    Yields.CASES: ({"topic", "owner", "person", "status", "history"}, set()),
 }
 """What `map.values` and `map.times` may name, beside `consent.CHANNEL` of customers."""
 
@@ -549,6 +591,7 @@ NEEDED = {
     Yields.CUSTOMERS: ("customer",),
     Yields.MEASURES: ("values.touchpoint", "values.numerator", "values.denominator", "times.day"),
     Yields.JOURNEY_EVENTS: ("customer", "values.touchpoint", "times.at"),
+    Yields.CASES: ("id", "text", "received_at"),
 }
 
 
@@ -568,8 +611,36 @@ def _sources(draft: Draft) -> Iterator[Mistake]:
             need = FETCH_NEEDS[source.fetch.kind]
             what = f"a fetch of kind `{source.fetch.kind}` has no `{need}`"
             yield entry.mistake(("fetch",), what, f"add `{need}`")
-        if source.yields is Yields.FEEDBACK:
+        if source.yields in (Yields.FEEDBACK, Yields.CASES):
             yield from _channels(entry, source, channels)
+        if source.yields is Yields.CASES and source.fetch is not None:
+            what = "open cases are imported by a person, not fetched"
+            yield entry.mistake(("fetch",), what, "remove `fetch`; see `loopwright loop import`")
+        if source.follow is not None and _is_encoding(source.format.encoding):
+            yield from _followed(entry, source, source.follow)
+
+
+FOLLOWED_ENCODINGS = frozenset({"utf-8", "ascii", "gb18030", "gbk", "gb2312", "big5"})
+"""In which a line's end is a byte of its own, wherever one looks."""
+
+
+def _followed(entry: Entry, source: SourceSpec, follow: FollowSpec) -> Iterator[Mistake]:
+    """A file that grows line by line: each line is a segment of the conversation that it names."""
+    if source.format.kind != "jsonl" or source.yields is not Yields.FEEDBACK:
+        what = "only feedback as JSON Lines can be followed while it grows"
+        yield entry.mistake(("follow",), what, "use the format `jsonl`, or remove `follow`")
+    if source.fetch is not None and source.fetch.kind != "file":
+        yield entry.mistake(("fetch",), "only a file can be followed", "use `kind: file`")
+    if codecs.lookup(source.format.encoding).name not in FOLLOWED_ENCODINGS:
+        what = f"lines of {source.format.encoding} cannot be told while the file grows"
+        yield entry.mistake(("format", "encoding"), what, "use e.g. utf-8 or gb18030")
+    if source.map.id != follow.conversation:
+        what = f"`map.id` is not `{follow.conversation}`, the field that names the conversation"
+        yield entry.mistake(("map",), what, f"set `map.id: {follow.conversation}`")
+    if source.map.turns is None or source.map.turns.items != SEGMENTS:
+        what = "the words of a conversation come from its segments"
+        fix = f"set `map.turns` with `items: {SEGMENTS}`, the speaker's and the words' field"
+        yield entry.mistake(("map",), what, fix)
 
 
 def _format(entry: Entry, spec: FormatSpec) -> Iterator[Mistake]:
@@ -579,14 +650,20 @@ def _format(entry: Entry, spec: FormatSpec) -> Iterator[Mistake]:
         what = f"`{option}` means nothing for the format `{spec.kind}`"
         fix = "remove it; allowed: " + ", ".join(f"`{o}`" for o in sorted(allowed))
         yield entry.mistake(("format", option), what, fix)
-    try:
-        "".encode(spec.encoding)
-    except (LookupError, ValueError):
+    if not _is_encoding(spec.encoding):
         what = f"unknown encoding `{spec.encoding}`"
         yield entry.mistake(("format", "encoding"), what, "use e.g. utf-8, utf-8-sig or gb18030")
     if not spec.header and not spec.fields:
         what = "there is no header row and no column names"
         yield entry.mistake(("format", "header"), what, "list the columns in `fields`")
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        return False
+    return True
 
 
 def _mapped(entry: Entry, source: SourceSpec) -> Iterator[Mistake]:
@@ -677,3 +754,115 @@ def _rest(entries: tuple[Entry, ...]) -> Iterator[Mistake]:
         what = "no class takes the rest" if not takers else "several classes take the rest"
         fix = "have exactly one class without `topics` and `sources`"
         yield entries[0].mistake((), what, fix)
+
+
+# Measures
+
+
+def _measures(draft: Draft) -> Iterator[Mistake]:
+    yield from _repeated_ids(draft, "measures", "id", "measure")
+    for entry in draft.of("measures"):
+        measure: MeasureSpec = entry.value
+        base = BASES[measure.of]
+        yield from _unknown(entry, ("when",), "moment", measure.when, frozenset(base.moments))
+        for part in ("denominator", "numerator"):
+            for i, fact in enumerate(getattr(measure, part)):
+                known, name = frozenset(base.facts), fact.removeprefix(NOT)
+                yield from _unknown(entry, (part, i), f"fact of {measure.of}", name, known)
+        yield from _worked_out(entry, measure)
+
+
+def _worked_out(entry: Entry, measure: MeasureSpec) -> Iterator[Mistake]:
+    """A ratio has a numerator and is in per cent; a median or p90 has a value in days."""
+    of = (bool(measure.numerator), measure.value is not None, measure.unit)
+    if of != ((True, False, "percent") if measure.statistic == RATIO else (False, True, "days")):
+        what = f"a {measure.statistic} cannot be worked out so"
+        fix = (
+            "give `numerator`, no `value`, and `unit: percent`"
+            if measure.statistic == RATIO
+            else "give `value`, no `numerator`, and `unit: days`"
+        )
+        yield entry.mistake(("statistic",), what, fix)
+    elif measure.value is not None:
+        known = frozenset(BASES[measure.of].values)
+        yield from _unknown(entry, ("value",), "value", measure.value, known)
+
+
+# Regulations
+
+
+def _regulations(draft: Draft) -> Iterator[Mistake]:
+    yield from _repeated_ids(draft, "regulation", "regulation", "regulation")
+    for entry in draft.of("regulation"):
+        law: Regulation = entry.value
+        yield from _signed(entry, law, draft)
+        yield from _articles(entry, law)
+        yield from _extensions(entry, law, draft)
+        clocks = frozenset(clock.id for clock in law.clocks)
+        answer = law.review.clock if law.review else None
+        yield from _unknown(entry, ("review", "clock"), "clock of its own", answer, clocks)
+        yield from _kept_long_enough(entry, law, draft)
+        for key in ("effective", "signed_on"):
+            day = getattr(law, key)
+            if day is not None and _day(day) is None:
+                yield entry.mistake((key,), f"there is no day `{day}`", "write YYYY-MM-DD")
+
+
+def _signed(entry: Entry, law: Regulation, draft: Draft) -> Iterator[Mistake]:
+    """Compliance confirms every value; only an example runs without."""
+    people = draft.names("organisation", lambda o: (p.id for p in o.people))
+    yield from _unknown(entry, ("signed_by",), "person", law.signed_by, people)
+    if law.signed_by and law.signed_on:
+        return
+    fix = "have compliance check every value, then write `signed_by` and `signed_on`"
+    if law.signed_by or law.signed_on:
+        what = f"the regulation `{law.regulation}` is signed by halves"
+        yield entry.mistake(("signed_by" if law.signed_by else "signed_on",), what, fix)
+    elif people is not None and not draft.of("organisation")[0].value.example:
+        what = f"the regulation `{law.regulation}` is not signed off and would run unconfirmed"
+        yield entry.mistake(("regulation",), what, fix)
+
+
+def _articles(entry: Entry, law: Regulation) -> Iterator[Mistake]:
+    named = ((entry, ("articles", i, "id"), a.id) for i, a in enumerate(law.articles))
+    yield from _repeated(named, "article")
+    known = frozenset(article.id for article in law.articles)
+    for key in ("merging", "new_facts", "withdrawal", "conflict"):
+        yield from _unknown(entry, (key,), "article", getattr(law, key), known)
+    for key in ("extensions", "exclusions"):
+        for i, one in enumerate(getattr(law, key)):
+            yield from _unknown(entry, (key, i, "article"), "article", one.article, known)
+    for key in ("review", "transfers", "retention"):
+        part = getattr(law, key)
+        if part is not None:
+            yield from _unknown(entry, (key, "article"), "article", part.article, known)
+
+
+def _extensions(entry: Entry, law: Regulation, draft: Draft) -> Iterator[Mistake]:
+    for key, noun in (("extensions", "extension"), ("exclusions", "exclusion")):
+        named = ((entry, (key, i, "id"), o.id) for i, o in enumerate(getattr(law, key)))
+        yield from _repeated(named, noun)
+    # A policy without any level of approval grants nothing, and says so when asked.
+    levels = draft.names(
+        "policy", lambda p: (a.level for a in p.approvals if a.kind is ApprovalKind.EXTENSION)
+    )
+    before: set[str] = set()
+    for i, one in enumerate(law.extensions):
+        at = ("extensions", i)
+        yield from _unknown(
+            entry, (*at, "after"), "extension before it", one.after, frozenset(before)
+        )
+        yield from _unknown(entry, (*at, "level"), "level of approval", one.level, levels or None)
+        before.add(one.id)
+
+
+def _kept_long_enough(entry: Entry, law: Regulation, draft: Draft) -> Iterator[Mistake]:
+    """The set's retention classes against what the law wants at least."""
+    if law.retention is None:
+        return
+    for kept in (e.value for e in draft.of("retention")):
+        credit = law.retention.credit_reporting_years if kept.credit_reporting else None
+        least = max(law.retention.years, credit or 0)
+        if kept.years < least:
+            what = f"the retention class `{kept.id}` keeps {kept.years} years, the law {least}"
+            yield entry.mistake(("retention",), what, f"keep that class {least} years or more")

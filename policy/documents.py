@@ -30,8 +30,10 @@ from policy.document_checks import (
     line_of,
     nearest,
 )
+from policy.measures import MeasureSpec
 from policy.message_templates import MessageTemplate
 from policy.organisation import Organisation
+from policy.regulation import Regulation
 from policy.retention import RetentionClass
 from policy.rulebook import Rulebook
 from policy.source_spec import SourceSpec
@@ -63,6 +65,8 @@ class DocumentSet:
     templates: tuple[MessageTemplate, ...]
     model: ModelRecipe | None = None
     retention: tuple[RetentionClass, ...] = ()
+    regulations: tuple[Regulation, ...] = ()
+    measures: tuple[MeasureSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,10 +90,14 @@ KINDS: Mapping[str, Kind] = {
     "templates": Kind(MessageTemplate, many=True),
     "model": Kind(ModelRecipe, required=False),
     "retention": Kind(RetentionClass, many=True, required=False),
+    "regulation": Kind(Regulation, required=False),
+    "measures": Kind(MeasureSpec, many=True, required=False),
 }
 """Kinds by their top-level key. Files of a `many` kind, and calendar years, add up."""
 
-_ADD_UP = {name for name, kind in KINDS.items() if kind.many} | {"calendar"}
+_ADD_UP = {name for name, kind in KINDS.items() if kind.many} | {"calendar", "regulation"}
+_BRINGS: Mapping[str, tuple[str, ...]] = {"regulation": ("clocks",)}
+"""What other kinds a document adds to."""
 _DEPTH = 64
 
 
@@ -110,8 +118,9 @@ def load_set(files: Mapping[str, bytes]) -> tuple[DocumentSet | None, list[Mista
         kind, found, wrong = _document(file, data)
         mistakes += wrong
         if kind is None or (wrong and not found):
-            broken |= set(KINDS) if kind is None else {kind}
+            broken |= set(KINDS) if kind is None else {kind, *_BRINGS.get(kind, ())}
         entries.setdefault(kind or "", []).extend(found)
+        entries.setdefault("clocks", []).extend(_brought(found))
     mistakes += _counts(entries, broken)
     draft = Draft({k: tuple(v) for k, v in entries.items()}, frozenset(broken))
     mistakes += check(draft)
@@ -140,6 +149,14 @@ def _document(file: str, data: bytes) -> tuple[str | None, list[Entry], list[Mis
     if wrong and not _mend(kind, tree.value):
         return kind, [], wrong
     return kind, list(_build_entries(file, kind, tree)), wrong
+
+
+def _brought(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The clocks of regulations."""
+    for entry in entries:
+        if isinstance(entry.value, Regulation):
+            for i, clock in enumerate(entry.value.joined):
+                yield Entry(entry.file, entry.lines, ("clocks", i), clock)
 
 
 def _kindless(file: str, value: Mapping[str, Any]) -> Mistake:
@@ -556,6 +573,8 @@ def _assemble(draft: Draft) -> DocumentSet:
         templates=all_of("templates"),
         model=model[0] if model else None,
         retention=all_of("retention"),
+        regulations=all_of("regulation"),
+        measures=all_of("measures"),
     )
 
 

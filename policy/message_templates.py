@@ -1,7 +1,9 @@
 """Message templates as plain values; rendering and linting live in `notifications/`."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,8 @@ class MessageTemplate:
     id: str
     version: str
     languages: Mapping[str, TemplateBody]
+
+    def content_hash(self) -> str:
+        """SHA-256 of all it says in both languages, whatever its version is called."""
+        said = {language: asdict(body) for language, body in self.languages.items()}
+        return sha256(json.dumps([self.id, said], sort_keys=True).encode()).hexdigest()

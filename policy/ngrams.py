@@ -80,6 +80,16 @@ class Runs(NamedTuple):
     bucket: U32
 
 
+class Places(NamedTuple):
+    """Where each n-gram stands: row of the text, its code points [first, last) there, bucket. A
+    space at the text's border counts as the one before the first, or after the last."""
+
+    row: npt.NDArray[np.intp]
+    first: npt.NDArray[np.intp]
+    last: npt.NDArray[np.intp]
+    bucket: U32
+
+
 class Counts(NamedTuple):
     """Distinct n-grams of a batch, row after row, and how many each row has."""
 
@@ -121,6 +131,23 @@ def spans(text: str, spec: NgramSpec) -> list[tuple[str, int]]:
         for runs in _runs(codes, spec)
         for first, last, bucket in zip(*runs, strict=True)
     ]
+
+
+def places(texts: Sequence[str], spec: NgramSpec) -> Places:
+    """Every n-gram of every text with where it stands in the cleaned text, row after row."""
+    parts: list[Places] = []
+    done = 0
+    for batch in _batches(texts, spec):
+        codes, rows = _join(batch)
+        border = np.flatnonzero(codes == 0)
+        for runs in _runs(codes, spec):
+            row = rows[runs.first].astype(np.intp)
+            start = border[row] + 1
+            parts.append(Places(row + done, runs.first - start, runs.last - start, runs.bucket))
+        done += len(batch)
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.lexsort((columns[1], columns[0]))
+    return Places(*(column[order] for column in columns))
 
 
 def _batches(texts: Sequence[str], spec: NgramSpec) -> Iterator[list[str]]:

@@ -214,6 +214,7 @@ class Router:
         self._types = tuple(_stored(FEATURES[name]) for name in self._names)
         self._key = attrgetter(*self._names, "kind")
         self._remembered: dict[tuple[Any, ...], Decision] = {}
+        self._matching: dict[tuple[Any, ...], tuple[str, ...]] = {}
 
     def decide(self, features: Features) -> Decision:
         """The first matching rule's decision, with the clauses that held and their values."""
@@ -227,6 +228,22 @@ class Router:
                 self._remembered.clear()
             self._remembered[key] = decision
         return decision
+
+    @property
+    def asks(self) -> frozenset[str]:
+        """The features that its rules ask for."""
+        return frozenset(name for _, clauses in self._rules for c in clauses for name in c.names)
+
+    def matching(self, features: Features) -> tuple[str, ...]:
+        """Every rule whose clauses all hold, in order; the first of them decides."""
+        key = self._key(features)[:-1]
+        found = self._matching.get(key)
+        if found is None:
+            found = tuple(trace.rule for trace in self.explain(features) if trace.matched)
+            if len(self._matching) >= _CACHE:
+                self._matching.clear()
+            self._matching[key] = found
+        return found
 
     def explain(self, features: Features) -> list[RuleTrace]:
         """Every rule in order, each clause judged with its values, matched or not."""
@@ -338,20 +355,22 @@ def _differences(router: Router, test: RuleTest) -> list[str]:
     unknown = sorted(test.given.keys() - FEATURES.keys())
     if unknown:
         return [f"given: unknown feature {name}" for name in unknown]
-    decision = router.decide(replace(Features(), **_as_stored(test.given)))
+    decision = router.decide(replace(Features(), **as_stored(test.given)))
     known = {f.name for f in fields(Decision)}
+    expected = {name: wanted for name, wanted in test.expect.items() if name != "red"}
     return [
         f"{name}: expected {_plain(wanted)!r}, got {_plain(getattr(decision, name))!r}"
         + (f" ({decision.reason})" if decision.reason else "")
         if name in known
         else f"expect: unknown field {name}"
-        for name, wanted in test.expect.items()
+        for name, wanted in expected.items()
         if name not in known or _plain(getattr(decision, name)) != _plain(wanted)
     ]
 
 
-def _as_stored(given: Mapping[str, Any]) -> dict[str, Any]:
-    """YAML's lists as tuples, and whole numbers as decimals where the feature is one."""
+def as_stored(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A test's features as a decision takes them: YAML's lists as tuples, and whole numbers as
+    decimals where the feature is one."""
     return {
         name: tuple(value)
         if isinstance(value, list)
@@ -375,8 +394,10 @@ def lint_rules(rulebook: Rulebook, taxonomy: Taxonomy, organisation: Organisatio
     findings: list[Finding] = []
     vocabulary = _vocabulary(taxonomy, organisation)
     for rule in rulebook.rules:
-        findings += _lint_clauses(rule, vocabulary)
+        findings += _lint_clauses(rule.id, rule.when, vocabulary)
         findings += _lint_then(rule, organisation)
+    for red in rulebook.red:
+        findings += _lint_clauses(red.id, red.when, vocabulary)
     return findings + _lint_order(rulebook) + _lint_tests(rulebook)
 
 
@@ -398,14 +419,16 @@ def _touchpoints(taxonomy: Taxonomy) -> set[str]:
     return {t.id for j in taxonomy.journeys for s in j.stages for t in s.touchpoints}
 
 
-def _lint_clauses(rule: Rule, vocabulary: Mapping[str, set[str]]) -> list[Finding]:
+def _lint_clauses(
+    rule: str, clauses: Sequence[str], vocabulary: Mapping[str, set[str]]
+) -> list[Finding]:
     found: list[Finding] = []
-    if not rule.when:
-        found.append((rule.id, "the rule has no clause", 'write "true" if it must always hold'))
-    for text in rule.when:
-        found += [(rule.id, f"{text}: {what}", fix) for what, fix in cel.problems(text, FEATURES)]
+    if not clauses:
+        found.append((rule, "the rule has no clause", 'write "true" if it must always hold'))
+    for text in clauses:
+        found += [(rule, f"{text}: {what}", fix) for what, fix in cel.problems(text, FEATURES)]
         found += [
-            (rule.id, f"{text}: {value!r} is no known {name}", f"correct the {name} or add it")
+            (rule, f"{text}: {value!r} is no known {name}", f"correct the {name} or add it")
             for name, value in cel.literals(text)
             if isinstance(value, str) and value not in vocabulary.get(name, {value})
         ]

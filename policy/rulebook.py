@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.kinds import IssueKind, Level, Priority
+from policy.approval import ApprovalRule
 from policy.organisation import Text
 
 
@@ -37,8 +38,22 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class RedRule:
+    """When all clauses hold, one person hears of the conversation within the minute.
+
+    `tell`: a person's id, or `senior`: the first senior above the unit that would act.
+    """
+
+    id: str
+    title: Text
+    when: tuple[str, ...]
+    tell: str = "senior"
+
+
+@dataclass(frozen=True)
 class RuleTest:
-    """`given` overrides neutral features; `expect` names `rule` and any field of `Then`."""
+    """`given` overrides neutral features; `expect` names `rule` and any field of `Then`, and under
+    `red` the red rules that hold."""
 
     given: Mapping[str, Any]
     expect: Mapping[str, Any]
@@ -47,16 +62,20 @@ class RuleTest:
 
 @dataclass(frozen=True)
 class Recurrence:
-    """When the same topic and touchpoint from many customers makes a candidate of a big loop.
+    """When the same cause from many customers makes a candidate of a big loop.
 
     At least `customers` of them within `window_days`, and a rate above that of the `baseline_days`
-    before: a chance below `alpha` that it is no more than usual.
+    before: as long as nothing changes, the chance of any candidate in `horizon_days` daily looks at
+    all causes is at most `alpha`. `variation` is how far the rate of a window strays by itself in
+    quiet times, besides chance: the standard deviation of its logarithm.
     """
 
     customers: int = 5
     window_days: int = 14
-    baseline_days: int = 56
+    baseline_days: int = 112
     alpha: float = 0.01
+    horizon_days: int = 91
+    variation: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,8 @@ class Rulebook:
     """Days without an answer after each contact; after the last the loop closes unverified."""
     contacts: int = 2
     """How often a customer is asked the same question, calls without an answer included."""
+    call_again_hours: int = 24
+    """Hours after a call that brought no answer until the next one."""
     contact_gap_days: int = 7
     """Days between questions to one customer about different loops; a later one waits."""
     answer_change_days: int = 7
@@ -93,4 +114,7 @@ class Rulebook:
     """Days after a fix is in place at which its effect is measured."""
     relapse_days: int = 180
     """Days after a big loop closed as proven in which its cause coming back reopens it."""
+    red: tuple[RedRule, ...] = ()
     recurrence: Recurrence = Recurrence()
+    approvals: tuple[ApprovalRule, ...] = ()
+    """Levels of approval; a kind without any cannot be granted, or needs no approval."""

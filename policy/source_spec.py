@@ -75,6 +75,27 @@ class TurnsSpec:
     customer: tuple[str, ...]
 
 
+SEGMENTS = "segments"
+"""Under which name the map finds a followed conversation's segments."""
+
+
+@dataclass(frozen=True)
+class FollowSpec:
+    """How the lines of a file that grows are segments of conversations that still run.
+
+    `conversation`: the field that names it. `segment`: the field that numbers a segment within it;
+    without one, the same segment word for word is the same one. `ended`: the field that says with
+    `ended_value` (without one: with anything but nothing or false) that the conversation is over;
+    it also is when nothing came for `quiet_minutes`.
+    """
+
+    conversation: str
+    segment: str | None = None
+    ended: str | None = None
+    ended_value: str | None = None
+    quiet_minutes: int = 10
+
+
 @dataclass(frozen=True)
 class MapSpec:
     """Which field of a record feeds which property. Dotted paths reach into nested JSON.
@@ -97,9 +118,12 @@ class MapSpec:
     complaint_number: str | None = None
     touchpoint: str | None = None
     unit: str | None = None
+    status_names: Mapping[str, str] = field(default_factory=dict)
+    """Of a case: the older system's word -> assigned, accepted or closed."""
     values: Mapping[str, str] = field(default_factory=dict)
     """For customers, measures and journey events: property name -> field (a customer's consent as
-    `consent.CHANNEL`). For feedback: extra fields to keep as attributes, name -> field."""
+    `consent.CHANNEL`). For cases: topic, owner, person, status, history. For feedback: extra
+    fields to keep as attributes, name -> field."""
     times: Mapping[str, TimeSpec] = field(default_factory=dict)
     """For the same yields: property name -> time."""
 
@@ -139,6 +163,11 @@ class SourceSpec:
     reaches us, whenever it was said."""
     expected_days_late: int = 0
     """T+N: how late this source normally is."""
+    arrives: str = "minutes"
+    """`live`: while the conversation runs. `minutes`: soon after. `daily`: the day after or later
+    (T+1), too late for anything within the minute."""
+    follow: FollowSpec | None = None
+    """Read while it grows; the map then reads {first fields…, segments: [each line]}."""
     fetch: FetchSpec | None = None
     breaker: Breaker = Breaker()
     limits: Limits = Limits()

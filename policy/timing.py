@@ -6,6 +6,22 @@ from policy.organisation import Text
 
 
 @dataclass(frozen=True)
+class PauseReason:
+    """Why a clock may stand still, and what must be shown for it.
+
+    `proof`: `asked` (that the customer was asked for what is missing) or `evidence` (of the work
+    done outside). `notice`: the customer must have been told. `article`: what of the regulation
+    says so.
+    """
+
+    id: str
+    title: Text
+    proof: str
+    notice: bool = False
+    article: str | None = None
+
+
+@dataclass(frozen=True)
 class ClockSpec:
     """One deadline. Exactly one of the three lengths is set.
 
@@ -29,6 +45,12 @@ class ClockSpec:
     """Share of its length after which it is reminded of, e.g. 0.75; instead of the hours."""
     ladder: str | None = None
     """A ladder of its own, before the loop's."""
+    pauses: tuple[PauseReason, ...] = ()
+    """For which reasons it may stand still; none: it never does."""
+    counts_receipt: bool = False
+    """Of a legal clock: whether the day of receipt is its first day."""
+    rolls: bool = False
+    """Of a legal clock: whether a last day without working time moves to the next with it."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,16 @@ Both the door for change and the replay use `apply`, so rows can always be rebui
 
 from collections.abc import Mapping
 
-from models.kinds import EventKind, LoopKind, LoopState, Outcome, TicketState, Verdict
+from models.kinds import (
+    Answer,
+    EventKind,
+    LoopKind,
+    LoopState,
+    Outcome,
+    TicketState,
+    Unverified,
+    Verdict,
+)
 from policy.effects import EFFECTS, start_clocks
 from policy.story import Happening, Refused, Story
 
@@ -31,6 +40,15 @@ LOOP_FROM: Mapping[EventKind, frozenset[LoopState]] = {
     EventKind.LOOP_STARTED: frozenset({LoopState.PLANNED}),
     EventKind.LOOP_CLOSED: ANY_OPEN,
     EventKind.LOOP_RELAPSED: frozenset({LoopState.WATCHING, LoopState.CLOSED}),
+    EventKind.LOOP_CHANGE_DESCRIBED: frozenset(
+        {
+            LoopState.TRIAGED,
+            LoopState.PLANNED,
+            LoopState.ACTING,
+            LoopState.WATCHING,
+            LoopState.CLOSED,
+        }
+    ),
     EventKind.LOOP_REVIEW_REQUESTED: frozenset(
         {LoopState.RESOLVED, LoopState.VERIFYING, LoopState.CLOSED}
     ),
@@ -56,7 +74,10 @@ LOOP_FROM: Mapping[EventKind, frozenset[LoopState]] = {
     EventKind.VERIFICATION_ANSWERED: frozenset(
         {LoopState.OPEN, LoopState.RESOLVED, LoopState.VERIFYING, LoopState.CLOSED}
     ),
-    EventKind.VERIFICATION_SETTLED: frozenset({LoopState.VERIFYING}),
+    # Also where an answer that was changed in doubt had opened or closed the loop before.
+    EventKind.VERIFICATION_SETTLED: frozenset(
+        {LoopState.OPEN, LoopState.VERIFYING, LoopState.CLOSED}
+    ),
     EventKind.CLOCK_REMINDED: ANY_OPEN,
     EventKind.CLOCK_BREACHED: ANY_OPEN,
     EventKind.CLOCK_CLIMBED: ANY_OPEN,
@@ -83,7 +104,7 @@ TICKET_FROM: Mapping[EventKind, frozenset[TicketState]] = {
 
 SETTLED = frozenset({LoopState.RESOLVED, LoopState.VERIFYING})
 CLOSES: Mapping[Outcome, tuple[LoopKind, frozenset[LoopState]]] = {
-    Outcome.VERIFIED: (LoopKind.SMALL, SETTLED),
+    Outcome.VERIFIED: (LoopKind.SMALL, SETTLED | {LoopState.OPEN}),
     Outcome.UNVERIFIED: (LoopKind.SMALL, SETTLED),
     Outcome.UNFOUNDED: (LoopKind.SMALL, SETTLED | {LoopState.TRIAGE, LoopState.OPEN}),
     Outcome.PROVEN: (LoopKind.BIG, frozenset({LoopState.WATCHING})),
@@ -91,7 +112,8 @@ CLOSES: Mapping[Outcome, tuple[LoopKind, frozenset[LoopState]]] = {
     Outcome.ABANDONED: (LoopKind.BIG, ANY_OPEN),
 }
 """Which loops `loop.closed` may end so, and from where. A loop whose last measurement does not say
-`proven` cannot close so."""
+`proven` cannot close so; an open one is verified only by a customer who takes a no back; and one
+without its customer's word closes for a coded reason only."""
 
 CLOCK_EVENTS = frozenset(
     {
@@ -119,7 +141,12 @@ ONLY: Mapping[EventKind, LoopKind] = {
 }
 """Events of one kind of loop."""
 WHILE_PAUSED = frozenset(
-    {EventKind.CLOCK_RESUMED, EventKind.CLOCK_EXTENDED, EventKind.CLOCK_RESTARTED}
+    {
+        EventKind.CLOCK_RESUMED,
+        EventKind.CLOCK_EXTENDED,
+        EventKind.CLOCK_RESTARTED,
+        EventKind.CLOCK_RECOMPUTED,
+    }
 )
 """What may happen to a clock that stands still."""
 
@@ -174,6 +201,9 @@ def check_clock(story: Story, event: Happening) -> None:
     if clock is None:
         raise Refused(f"loop {event.loop} has no clock {event.data['clock']}")
     if clock["stopped_at"] is not None:
+        # The customer was told, and comes back with new facts.
+        if event.kind is EventKind.CLOCK_RESTARTED:
+            return
         raise Refused(f"clock {clock['id']} has stopped")
     if (clock["paused_at"] is not None) != (event.kind is EventKind.CLOCK_RESUMED):
         if clock["paused_at"] is None:
@@ -210,13 +240,24 @@ def check_relapse(story: Story) -> None:
 
 def check_outcome(story: Story, event: Happening) -> None:
     kind, states = CLOSES.get(Outcome(event.data["outcome"]), (None, frozenset()))
-    if story.loop["kind"] != kind or story.loop["state"] not in states:
+    outcome, still_open = event.data["outcome"], story.loop["state"] == LoopState.OPEN
+    unconfirmed = outcome == Outcome.VERIFIED and still_open and not taken_back(story)
+    if story.loop["kind"] != kind or story.loop["state"] not in states or unconfirmed:
         raise Refused(
             f"a {story.loop['kind']} loop that is {LoopState(story.loop['state']).value}"
-            f" cannot close as {event.data['outcome']!r}"
+            f" cannot close as {outcome!r}"
         )
-    if event.data["outcome"] == Outcome.PROVEN and last_verdict(story) != Verdict.PROVEN:
+    if outcome == Outcome.UNVERIFIED and event.data.get("why") not in set(Unverified):
+        raise Refused(f"no reason to close as unverified: {event.data.get('why')!r}")
+    if outcome == Outcome.PROVEN and last_verdict(story) != Verdict.PROVEN:
         raise Refused(f"nothing measured proves that loop {event.loop} made a difference")
+
+
+def taken_back(story: Story) -> bool:
+    """Whether the customer said no to the last question first, and yes now."""
+    asked = story.verifications.values()
+    last = max(asked, key=lambda v: (v["asked_at"], v["id"]), default=None)
+    return last is not None and last["answer"] == Answer.YES and last["first_answer"] is not None
 
 
 def last_verdict(story: Story) -> str | None:
@@ -229,8 +270,8 @@ def last_verdict(story: Story) -> str | None:
 
 def follow(story: Story, kind: EventKind) -> EventKind | None:
     """The event that follows by itself: the last ticket's resolution resolves the loop, unless it
-    is disputed who has more to do, and a planned big loop starts with the first ticket that is
-    accepted."""
+    is disputed who has more to do; a planned big loop starts with the first ticket that is
+    accepted; and what is open again with every ticket rejected has nobody, so it is disputed."""
     tickets = [t for t in story.tickets.values() if t["state"] != TicketState.REJECTED]
     if kind is EventKind.TICKET_RESOLVED:
         done = all(t["state"] in (TicketState.RESOLVED, TicketState.DONE) for t in tickets)
@@ -239,4 +280,6 @@ def follow(story: Story, kind: EventKind) -> EventKind | None:
         begun = any(t["state"] == TicketState.ACCEPTED for t in tickets)
         planned = story.loop["state"] == LoopState.PLANNED
         return EventKind.LOOP_STARTED if begun and planned else None
+    if kind is EventKind.LOOP_REOPENED and story.loop["state"] == LoopState.OPEN:
+        return EventKind.LOOP_DISPUTED if story.tickets and not tickets else None
     return None

@@ -208,6 +208,25 @@ def _refuse_unknown(
             )
 
 
+def required(spec: SourceSpec, part: str) -> Any:
+    """A part of the map that this yield needs. Raises SourceError without it."""
+    found = getattr(spec.map, part)
+    if not found:
+        raise SourceError(f"map.{part} is missing, which {spec.yields} need", f"set map.{part}")
+    return found
+
+
+STATUSES = ("assigned", "accepted", "closed")
+
+
+def status(form: MapSpec, written: str | None) -> str:
+    """A case's status in our words: as mapped, ours as it is, assigned when empty."""
+    found = form.status_names.get(written or "", written or STATUSES[0])
+    if found not in STATUSES:
+        raise RecordError("a status that map.status_names does not know", form.values["status"])
+    return found
+
+
 def required_value(spec: SourceSpec, reader: Reader, name: str) -> Callable[[Row], str]:
     if name not in spec.map.values:
         raise SourceError(f"map.values.{name} is missing", f"name the field that holds {name}")

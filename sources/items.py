@@ -86,4 +86,21 @@ class JourneyItem:
     outcome: str | None
 
 
-Item = FeedbackItem | CustomerItem | MeasureItem | JourneyItem
+@dataclass(frozen=True, slots=True)
+class CaseItem:
+    """An open case of an older system: what the customer said, and how far it has come there.
+
+    `number`: its number there. `topic`, `owner` and `person` as written there: codes, ids or
+    titles. `status`: assigned, accepted or closed. `history`: what was noted on the way.
+    """
+
+    said: FeedbackItem
+    number: str
+    status: str
+    topic: str | None = None
+    owner: str | None = None
+    person: str | None = None
+    history: str | None = None
+
+
+Item = FeedbackItem | CustomerItem | MeasureItem | JourneyItem | CaseItem

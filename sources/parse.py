@@ -5,13 +5,20 @@ stored payload or says why it cannot. No clock, no file, no network: a replay gi
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.kinds import Yields
 from policy.source_spec import SourceSpec
 from sources import fields
 from sources.errors import RecordError
-from sources.items import CustomerItem, FeedbackItem, Item, JourneyItem, MeasureItem
+from sources.items import (
+    CaseItem,
+    CustomerItem,
+    FeedbackItem,
+    Item,
+    JourneyItem,
+    MeasureItem,
+)
 from sources.reading import Reader, Row
 from sources.times import compile_day, compile_time
 from sources.values import as_number, as_yes
@@ -22,6 +29,7 @@ LONGEST_ID = 256
 CUSTOMER_VALUES = ("value_band", "lifecycle", "vulnerable", "branch", "manager")
 MEASURE_VALUES = ("touchpoint", "unit", "channel", "numerator", "denominator")
 JOURNEY_VALUES = ("touchpoint", "channel", "outcome")
+CASE_VALUES = ("topic", "owner", "person", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ def compile_parser(spec: SourceSpec, header: tuple[str, ...] = ()) -> Parser:
     )
 
 
-def _feedback(spec: SourceSpec, reader: Reader) -> Build:
+def _feedback(spec: SourceSpec, reader: Reader) -> Callable[[Row], FeedbackItem]:
     said = fields.words(spec, reader)
     turns = fields.turns(spec, reader)
     said_at = fields.optional_time(spec, reader, spec.map.said_at)
@@ -174,9 +182,36 @@ def _journey(spec: SourceSpec, reader: Reader) -> Build:
     return build
 
 
+def _case(spec: SourceSpec, reader: Reader) -> Build:
+    said = _feedback(replace(spec, map=replace(spec.map, values={})), reader)
+    number = fields.required_text(reader, fields.required(spec, "id"))
+    given = {k: v for k, v in spec.map.values.items() if k != "history"}
+    values = fields.values(replace(spec.map, values=given), reader, CASE_VALUES)
+    history = fields.optional_text(reader, spec.map.values.get("history"))
+    received = fields.required(spec, "received_at").field
+
+    def build(row: Row) -> CaseItem:
+        words, own = said(row), number(row)
+        if words.received_at is None:
+            raise RecordError("empty", received)
+        read = {name: value(row) for name, value in values.items()}
+        return CaseItem(
+            replace(words, complaint_number=words.complaint_number or own),
+            own,
+            fields.status(spec.map, read.get("status")),
+            read.get("topic"),
+            read.get("owner"),
+            read.get("person"),
+            history(row) if history else None,
+        )
+
+    return build
+
+
 BUILDERS: Mapping[Yields, Callable[[SourceSpec, Reader], Build]] = {
     Yields.FEEDBACK: _feedback,
     Yields.CUSTOMERS: _customer,
     Yields.MEASURES: _measure,
     Yields.JOURNEY_EVENTS: _journey,
+    Yields.CASES: _case,
 }

@@ -1,59 +1,58 @@
 """What becomes of a common cause: a candidate is taken on, planned, and closed with reasons.
 
-In between, its tickets are answered as any other. Who had complained is told once what changed.
+In between, its tickets are answered as any other, and its effect is measured
+(`tasks/measure_effects.py`). Who had complained is told once what changed.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from loopwright.db import retry_conflicts
 from loopwright.errors import InputError
 from loopwright.history.envelope import Actor
 from models.base import table
 from models.history import HistoryEvent
-from models.kinds import (
-    Channel,
-    EventKind,
-    LoopKind,
-    LoopState,
-    Outcome,
-    Priority,
-    TicketState,
-)
-from models.loop import Loop, LoopLink
-from models.ticket import Ticket
-from tasks.change import Change, NewMessage, change, message_row, queue
+from models.kinds import EventKind, LoopKind, LoopState, Outcome, Priority
+from models.loop import Loop
+from tasks.change import Change, change, queue
 from tasks.clocks import names_of
-from tasks.find import match_id, require_cause, require_unit, require_words
+from tasks.find import match_id, require_unit, require_words
 from tasks.hand_off import on_behalf_of
 from tasks.open_loops import assign_ticket
-from tasks.reach import Way, survivors, ways
 from tasks.settle import settle, stamped
+from tasks.tell_changed import (
+    Telling,
+    already_told,
+    holders,
+    linked_loops,
+    tell_customers,
+    to_units,
+    written_change,
+)
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
-TICKETS = table(Ticket)
 EVENTS = table(HistoryEvent)
-LOOP_LINKS = table(LoopLink)
 
-OUTCOMES = (Outcome.NOT_PROVEN, Outcome.ABANDONED)
-"""How a person may close a big loop; `proven` is for evidence to say, which is not measured yet."""
-PIECE = 5_000
-"""So many linked loops are looked at together; a statement takes only so many parameters."""
+OUTCOMES = (Outcome.PROVEN, Outcome.NOT_PROVEN, Outcome.ABANDONED)
+"""How a big loop may end; `proven` only where the last measurement says so."""
+WORKED_ON = (LoopState.TRIAGED, LoopState.PLANNED, LoopState.ACTING)
+"""States of big loops that somebody works on; what is watched costs nobody anything."""
 
 
 @dataclass(frozen=True)
 class Closed:
-    """A big loop that was closed: customers told by mail, and those who can only be called."""
+    """A big loop whose people were told: customers by mail, those of them who are told later by the
+    contact rules, and who can only be called."""
 
     loop: str
     told: int = 0
+    later: int = 0
     to_call: int = 0
 
 
@@ -71,14 +70,19 @@ def triage(
     priority: str | None,
     actor: Actor,
     now: datetime,
+    *,
+    over_limit: bool = False,
 ) -> str:
     """A person takes a candidate on: the lead and each participant get a ticket. Returns its id.
 
     None: as the rule that opened it suggests; the topic's departments where it names nobody.
-    Raises InputError for unknown units, TransitionRefused when the loop is no candidate.
+    Raises InputError for unknown units, and when the policy's number of big loops is being worked
+    on, unless `over_limit`; TransitionRefused when the loop is no candidate.
     """
     with ws.db.read() as tx:
         row = found(tx, wanted)
+        if not over_limit:
+            require_room(tx, ws)
         others = suggested(tx, ws, row) if participants is None else participants
     leader = lead or row.lead
     if leader is None:
@@ -90,6 +94,17 @@ def triage(
     taken = Change(row.id, EventKind.LOOP_TRIAGED, route, actor)
     settle(ws, [taken, *tickets_for(ws, row.id, units, route, now)], now)
     return str(row.id)
+
+
+def require_room(tx: Connection, ws: Workspace) -> None:
+    """Raises InputError when the policy's number of big loops is being worked on."""
+    most = ws.published.documents.rulebook.big_loops_at_once
+    query = select(func.count()).where(LOOPS.c.kind == LoopKind.BIG, LOOPS.c.state.in_(WORKED_ON))
+    if (running := tx.execute(query).scalar_one()) >= most:
+        raise InputError(
+            f"{running} big loops are being worked on, the policy allows {most}",
+            "finish or abandon one first, or take this one on all the same with --over-limit",
+        )
 
 
 def found(tx: Connection, wanted: str) -> Any:
@@ -140,42 +155,6 @@ def tickets_for(
     ]
 
 
-def plan(
-    ws: Workspace,
-    wanted: str,
-    cause: str,
-    why: str,
-    actions: str,
-    target: str,
-    by: date,
-    actor: Actor,
-    now: datetime,
-) -> str:
-    """The lead says what the root is (a cause code), what is done, to what end and until when.
-
-    `by`: a day in the organisation's zone, today at the earliest. Returns the loop's id.
-    """
-    words = {"why": why, "actions": actions, "target": target}
-    require_cause(ws, cause)
-    for name, said in words.items():
-        require_words(said, f"a plan needs words for its {name}", "say it in a sentence")
-    zone = ZoneInfo(ws.published.documents.organisation.zone)
-    if by < now.astimezone(zone).date():
-        raise InputError(f"{by} is past", "plan for a day to come")
-    with ws.db.read() as tx:
-        row = found(tx, wanted)
-    planned = Change(
-        row.id,
-        EventKind.LOOP_PLANNED,
-        {"cause": cause, "by": by.isoformat()},
-        actor,
-        body=words,
-        on_behalf_of=on_behalf_of(ws, actor, row.lead),
-    )
-    settle(ws, [planned], now)
-    return str(row.id)
-
-
 def close(
     ws: Workspace,
     wanted: str,
@@ -187,34 +166,36 @@ def close(
 ) -> Closed:
     """A person closes a big loop as `not proven` (once it is watched) or `abandoned`.
 
-    `changed`: what customers are told has changed; they are told nothing without it.
+    `changed`: what customers are told has changed; None: what the plan or somebody since then said,
+    but of what is abandoned only what is said now. They are told nothing without it.
+    Raises TransitionRefused for `proven` without a measurement that says so.
     """
-    check_words(outcome, reason)
+    require_outcome(outcome, reason)
 
     def attempt() -> Closed:
         # Whoever is linked meanwhile changes the version: then it is all read again.
         with ws.db.read() as tx:
             row = found(tx, wanted)
-            check_changed(row, changed)
+            words = changed
+            if words is None and outcome != Outcome.ABANDONED:
+                words = written_change(tx, row.id)
+            check_changed(row, words)
             units = holders(tx, row.id)
-            customers = reachable(tx, ws, row.id, now) if changed else []
-        one = closing(row, outcome, {"reason": reason, "changed": changed}, actor, units)
-        letters = [letter(ws, row.id, loop, now) for loop, way in customers if way is Way.MAIL]
+            telling = tell_customers(tx, ws, row.id, now) if words else Telling()
+        one = closing(row, outcome, {"reason": reason, "changed": words}, actor, units)
         with ws.db.begin() as tx:
             change(tx, stamped(ws, [one]), now)
-            queue(tx, letters)
-        to_call = sum(way is Way.CALL for _, way in customers)
-        return Closed(row.id, len(letters), to_call)
+            queue(tx, telling.letters)
+        return closed(row.id, telling)
 
     return retry_conflicts(attempt)
 
 
-def check_words(outcome: str, reason: str) -> None:
-    if outcome == Outcome.PROVEN:
-        raise InputError(
-            "nobody can close a loop as proven: that takes evidence, which is not measured yet",
-            f"use one of: {', '.join(OUTCOMES)}",
-        )
+def closed(loop: str, telling: Telling) -> Closed:
+    return Closed(loop, len(telling.letters), telling.later, len(telling.to_call))
+
+
+def require_outcome(outcome: str, reason: str) -> None:
     if outcome not in OUTCOMES:
         raise InputError(
             f"no outcome {outcome!r}",
@@ -231,20 +212,9 @@ def check_changed(row: Any, changed: str | None) -> None:
         raise InputError("nothing has changed for a candidate", "leave out what changed")
 
 
-def holders(tx: Connection, loop: str) -> list[Any]:
-    """The tickets of the units that lead and take part, one a unit."""
-    query = select(TICKETS.c.id, TICKETS.c.unit).where(
-        TICKETS.c.loop_id == loop, TICKETS.c.state != TicketState.REJECTED
-    )
-    tickets = tx.execute(query.order_by(TICKETS.c.assigned_at, TICKETS.c.id))
-    return list({ticket.unit: ticket for ticket in tickets}.values())
-
-
 def closing(
     row: Any, outcome: str, words: dict[str, str | None], actor: Actor, units: Sequence[Any]
 ) -> Change:
-    template = "big_loop_closed"
-    messages = [NewMessage(f"{template}:{row.id}:{t.unit}", template, t.unit, t.id) for t in units]
     return Change(
         row.id,
         EventKind.LOOP_CLOSED,
@@ -252,44 +222,43 @@ def closing(
         actor,
         row.version,
         body={name: said for name, said in words.items() if said},
-        messages=tuple(messages),
+        messages=tuple(to_units(row, "big_loop_closed", units)),
     )
 
 
-def reachable(tx: Connection, ws: Workspace, big: str, now: datetime) -> list[tuple[Any, Way]]:
-    """Each customer once: the oldest of their linked loops, and how to reach them."""
-    loops, customers = linked_loops(tx, big), dict[str, tuple[Any, Way]]()
-    for start in range(0, len(loops), PIECE):
-        piece = loops[start : start + PIECE]
-        way = ways(tx, ws, [loop.id for loop in piece], now)
-        same = survivors(tx, {loop.customer_id for loop in piece})
-        for loop in piece:
-            customers.setdefault(same[loop.customer_id], (loop, way[loop.id]))
-    return list(customers.values())
+def describe(ws: Workspace, wanted: str, changed: str, actor: Actor, now: datetime) -> Closed:
+    """A person writes what customers of a big loop are told has changed.
+
+    They are told when it closes; where it is closed already and nobody was told, now.
+    Raises InputError where customers have been told, TransitionRefused for a loop that is not big.
+    """
+    require_words(changed, "customers must be told what changed", "say it for them")
+
+    def attempt() -> Closed:
+        with ws.db.read() as tx:
+            row, telling = found(tx, wanted), Telling()
+            if row.state == LoopState.CLOSED:
+                require_untold(tx, row.id)
+                telling = tell_customers(tx, ws, row.id, now)
+        one = Change(
+            row.id,
+            EventKind.LOOP_CHANGE_DESCRIBED,
+            {},
+            actor,
+            row.version,
+            body={"changed": changed},
+            on_behalf_of=on_behalf_of(ws, actor, row.lead),
+        )
+        with ws.db.begin() as tx:
+            change(tx, stamped(ws, [one]), now)
+            queue(tx, telling.letters)
+        return closed(row.id, telling)
+
+    return retry_conflicts(attempt)
 
 
-def linked_loops(tx: Connection, big: str) -> Sequence[Any]:
-    """Customers' loops that hang on a big one, oldest first; where one was merged, what it went
-    into."""
-    links = select(LOOP_LINKS.c.small_id.label("id")).where(LOOP_LINKS.c.big_id == big)
-    merged = links.cte("merged", recursive=True)
-    into = select(LOOPS.c.merged_into).join(merged, merged.c.id == LOOPS.c.id)
-    merged = merged.union(into.where(LOOPS.c.merged_into.is_not(None)))
-    query = (
-        select(LOOPS.c.id, LOOPS.c.customer_id, LOOPS.c.lead)
-        .join(merged, merged.c.id == LOOPS.c.id)
-        .where(LOOPS.c.merged_into.is_(None), LOOPS.c.customer_id.is_not(None))
-    )
-    return tx.execute(query.order_by(LOOPS.c.received_at, LOOPS.c.id)).all()
-
-
-def letter(ws: Workspace, big: str, loop: Any, now: datetime) -> dict[str, Any]:
-    """The outbox row that tells a customer what changed; no event, or thousands would be."""
-    message = NewMessage(
-        f"cause_closed:{big}:{loop.id}",
-        "cause_closed",
-        loop.lead or ws.published.documents.organisation.operations,
-        values={"big": big},
-        channel=Channel.CUSTOMER,
-    )
-    return message_row(message, loop.id, now)
+def require_untold(tx: Connection, loop: str) -> None:
+    if already_told(tx, loop, linked_loops(tx, loop)):
+        raise InputError(
+            f"the customers of {loop} have been told what changed", "each is told only once"
+        )

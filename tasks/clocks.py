@@ -10,6 +10,7 @@ from policy.climb import first_moment
 from policy.clock_notation import PREFIX, Start
 from policy.deadline import due_many
 from policy.documents import DocumentSet
+from policy.regulation import Regulation
 from policy.timing import ClockSpec, Ladder
 from policy.working_time import WorkingCalendar
 
@@ -24,12 +25,20 @@ class Clocks:
     An id that is no longer published starts nothing: a loop keeps the names it was judged by.
     """
 
-    def __init__(self, documents: DocumentSet) -> None:
+    def __init__(self, documents: DocumentSet, judged: DocumentSet | None = None) -> None:
+        """`judged`: whose clocks and ladders are taken instead; the calendars stay, since an edit
+        of one counts for every clock."""
+        terms = judged or documents
         self.organisation = documents.organisation
-        self.specs: dict[str, ClockSpec] = {spec.id: spec for spec in documents.clocks}
-        self.ladders: dict[str, Ladder] = {ladder.id: ladder for ladder in documents.ladders}
+        self.specs: dict[str, ClockSpec] = {spec.id: spec for spec in terms.clocks}
+        self.ladders: dict[str, Ladder] = {ladder.id: ladder for ladder in terms.ladders}
         self.calendars = {spec.id: WorkingCalendar(spec) for spec in documents.calendars}
+        for spec in terms.calendars:
+            self.calendars.setdefault(spec.id, WorkingCalendar(spec))
         self.zone = ZoneInfo(documents.organisation.zone)
+        self.regulations: dict[str, Regulation] = {
+            clock.id: law for law in terms.regulations for clock in law.clocks
+        }
         self.calendar_of_unit = lru_cache(maxsize=None)(self._calendar_of_unit)
         # A piece of work assigns its tickets in one moment: the same start, hundreds of times.
         self.start = lru_cache(maxsize=STARTS)(self._start)
@@ -66,17 +75,24 @@ class Clocks:
         return found
 
     def _start(self, name: str, unit: str, ladder: str | None, at: datetime) -> str:
-        spec = self.specs[name]
+        return str(self.started(self.specs[name], unit, ladder, at))
+
+    def started(self, spec: ClockSpec, unit: str, ladder: str | None, at: datetime) -> Start:
+        """A clock as it starts at a moment, for a unit and under its loop's ladder."""
         calendar = self.calendar(spec, unit)
         (deadline,) = due_many([at], spec, calendar, self.zone)
-        steps = self.ladders.get(ladder or "")
+        steps = self.ladder(spec, ladder)
         following = first_moment(at, deadline.due, spec, steps, calendar, self.zone)
-        start = Start(spec.kind, spec.stops, deadline.due, following, deadline.provisional)
-        return str(start)
+        return Start(spec.kind, spec.stops, deadline.due, following, deadline.provisional)
+
+    def ladder(self, spec: ClockSpec, name: str | None) -> Ladder | None:
+        """The clock's own ladder, else its loop's."""
+        return self.ladders.get(spec.ladder or name or "")
 
     def calendar(self, spec: ClockSpec, unit: str) -> WorkingCalendar | None:
         """The clock's own calendar, else the unit's."""
-        return self.calendars[spec.calendar] if spec.calendar else self.calendar_of_unit(unit)
+        own = self.calendars.get(spec.calendar or "")
+        return own or self.calendar_of_unit(unit)
 
     def _calendar_of_unit(self, unit: str) -> WorkingCalendar | None:
         """The unit's own, else its nearest parent's, else the first published."""

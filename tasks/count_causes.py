@@ -19,7 +19,7 @@ from models.feedback import Feedback
 from models.issue import Issue
 from models.kinds import LoopKind, Outcome
 from models.loop import Loop, LoopIssue
-from policy.recur import LEAST_PAST, Cause, Finding, Period, review
+from policy.recur import LEAST_PAST, Cause, Period
 from tasks.workspace import Workspace
 
 FEEDBACK = table(Feedback)
@@ -82,16 +82,10 @@ def spans_of(ws: Workspace, now: datetime) -> Spans:
     return Spans(window - timedelta(days=rule.baseline_days), window, end, zone)
 
 
-def find_causes(ws: Workspace, now: datetime) -> list[Finding]:
-    """The day's finding on every cause that anybody brought; writes nothing."""
-    with ws.db.read() as tx:
-        causes = count_causes(tx, ws, spans_of(ws, now))
-    return review(causes, ws.published.documents.rulebook.recurrence)
-
-
-def count_causes(tx: Connection, ws: Workspace, spans: Spans) -> list[Cause]:
-    sources = established(tx, ws, spans)
-    days = observed(tx, sources, spans)
+def count_causes(
+    tx: Connection, sources: Sequence[str], days: Sequence[date], spans: Spans
+) -> list[Cause]:
+    """Every topic at a touchpoint that anybody brought to these sources; `days` were observed."""
     counts = count_customers(tx, sources, spans)
     measures = sum_measures(tx, sorted({touchpoint for _, touchpoint in counts}), spans)
     closed = {(row.topic, row.touchpoint): row.at for row in tx.execute(closings())}

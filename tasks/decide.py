@@ -30,7 +30,7 @@ from tasks.change import Change, change
 from tasks.clocks import names_of
 from tasks.find import match_id, require_unit, require_words
 from tasks.known import Found
-from tasks.merge import merging, moves
+from tasks.merge import earliest_clocks, merging, moves
 from tasks.open_loops import Opening, assign_ticket, open_loops
 from tasks.settle import settle, stamped
 from tasks.workspace import Workspace
@@ -195,7 +195,11 @@ def decide_proposal(
         changes = []
         if accept:
             loop = tx.execute(select(LOOPS).where(LOOPS.c.id == row.loop_id)).one()
-            changes = [merging(loop, row.into_id, actor), *moves(tx, loop, row.into_id, actor)]
+            changes = [
+                merging(loop, row.into_id, actor),
+                *moves(tx, loop, row.into_id, actor),
+                *earliest_clocks(ws, tx, loop, row.into_id, actor),
+            ]
         change(tx, stamped(ws, changes), now, [event])
     return str(row.into_id)
 

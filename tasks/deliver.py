@@ -41,6 +41,7 @@ from notifications.transport import (
 )
 from policy.message_templates import MessageTemplate
 from tasks.address import Recipient, recipient_of, way_out
+from tasks.approve_documents import approved_templates
 from tasks.message_context import contexts
 from tasks.outbox import LEASE, Attempt, DeliveryCounts, claim, maybe_sent, record
 from tasks.reach import addresses, languages
@@ -69,15 +70,21 @@ Parcel = list[tuple[Any, Outgoing | str]]
 
 
 async def deliver_lease(
-    ws: Workspace, now: datetime, limit: int = LEASED_MESSAGES
+    ws: Workspace,
+    now: datetime,
+    limit: int = LEASED_MESSAGES,
+    customers: bool | None = None,
+    template: str | None = None,
 ) -> DeliveryCounts | None:
     """Claim and send up to `limit` due messages and their twins; None when nothing is due.
+
+    `customers`: only those to them, or only the others; None: all. `template`: only its messages.
 
     The ways out work side by side: one that hangs, fails or cannot be used does not stop the other;
     what it raised is raised when both are done.
     """
     token, total = uuid7(), DeliveryCounts()
-    claimed = claim(ws, token, now, limit)
+    claimed = claim(ws, token, now, limit, customers, template)
     if not claimed:
         return None
     ways: dict[str, Parcel] = {}
@@ -165,7 +172,26 @@ def compose(ws: Workspace, messages: Sequence[Any], now: datetime) -> list[Outgo
     with ws.db.read() as tx:
         letters = address(tx, ws, messages, now)
         about = contexts_of(tx, ws, letters)
-    return [outgoing(ws, letter, about[letter.message.id]) for letter in letters]
+        barred = unapproved(tx, ws, messages)
+    return [
+        barred.get(letter.message.id) or outgoing(ws, letter, about[letter.message.id])
+        for letter in letters
+    ]
+
+
+def unapproved(tx: Connection, ws: Workspace, messages: Sequence[Any]) -> dict[str, str]:
+    """Message id -> why it must not be sent: nobody approved what its customer would read. In an
+    example organisation nobody need."""
+    to_customers = [m for m in messages if m.channel == Channel.CUSTOMER]
+    if not to_customers or ws.published.documents.organisation.example:
+        return {}
+    approved = approved_templates(tx, ws)
+    return {
+        m.id: f"nobody has approved what template {m.template} says now;"
+        f" `loopwright template approve {m.template} --as PERSON`"
+        for m in to_customers
+        if m.template not in approved
+    }
 
 
 def address(tx: Connection, ws: Workspace, messages: Sequence[Any], now: datetime) -> list[Letter]:

@@ -4,10 +4,14 @@ Each second it asks cheap questions: did a folder of the inbox change, is feedba
 clock, a question to a customer or a message due? Then it calls the same sweeps under the same
 leases, so any number of dispatchers and scheduled runs may work side by side. It is never the
 guarantee, the schedules are.
+
+Files that grow while conversations run, and red alerts to be sent, have a thread of their own, so
+that neither a long import, triage nor a full outbox holds up a red alert.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,7 +27,10 @@ from models.document import Publication
 from models.feedback import Batch
 from models.kinds import MessageState
 from models.message import Message
+from tasks.deliver import deliver_lease
+from tasks.follow import conversation_is_over, files_of
 from tasks.pull import new_files, reads_files, sources_to_pull
+from tasks.red_channel import TEMPLATE
 from tasks.sweeps import SWEEPS, Clock
 from tasks.triage import MAX_ATTEMPTS
 from tasks.verify import due as verification_is_due
@@ -93,7 +100,8 @@ class Inbox:
         changed = self.changed()
         if not changed and not self.moving:
             return []
-        names = [spec.name for spec in sources_to_pull(ws) if reads_files(spec)]
+        pulled = sources_to_pull(ws)
+        names = [spec.name for spec in pulled if reads_files(spec) and not spec.follow]
         if changed:
             self.moving = {name: (0, {}) for name in names} | self.moving
         rested = []
@@ -117,8 +125,12 @@ def modified(path: Path) -> int:
 
 def signature(ws: Workspace, source: str) -> Signature:
     """Size and time of a source's unread files."""
+    return stamps(new_files(ws, ws.sources[source]))
+
+
+def stamps(paths: Iterable[Path]) -> Signature:
     found: Signature = {}
-    for path in new_files(ws, ws.sources[source]):
+    for path in paths:
         with suppress(OSError):
             seen = path.stat()
             found[path] = seen.st_size, seen.st_mtime_ns
@@ -144,23 +156,102 @@ class Rest:
         self.until[flow] = monotonic() + min(2.0 ** (count - 1), LONGEST_PAUSE)
 
 
+@dataclass
+class Growing:
+    """Files that are followed while they grow, noticed by size and time at every look."""
+
+    seen: dict[str, Signature] = field(default_factory=dict)
+
+    def grown(self, ws: Workspace, now: datetime) -> list[str]:
+        """Followed sources whose files have changed, or a conversation of whom is over."""
+        if not any(spec.follow for spec in ws.sources.values()):
+            return []
+        followed = [spec for spec in sources_to_pull(ws) if spec.follow]
+        with ws.db.read() as tx:
+            over = set(tx.execute(conversation_is_over(now)).scalars())
+        found = []
+        for spec in followed:
+            files = stamps(files_of(ws, spec))
+            if files != self.seen.get(spec.name, {}) or spec.name in over:
+                found.append(spec.name)
+            self.seen[spec.name] = files
+        return found
+
+    def forget(self, source: str) -> None:
+        """Look at it again: it could not be read."""
+        self.seen.pop(source, None)
+
+
+@dataclass
+class Post:
+    """What both loops work with: the newest publication's workspace, renewed by the first."""
+
+    ws: Workspace
+    clock: Clock
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
 async def dispatch(
     ws: Workspace, clock: Clock, stop: asyncio.Event, on_ready: Callable[[], None]
 ) -> None:
     """Look and work until `stop` is set."""
-    ws, inbox, rest = current(ws), Inbox(ws.settings.inbox), Rest()
+    post = Post(current(ws), clock)
+    live = threading.Thread(target=lambda: asyncio.run(watch_growing(post)), daemon=True)
+    live.start()
+    inbox = Inbox(ws.settings.inbox)
+
+    async def all_round(rest: Rest) -> None:
+        post.ws = current(post.ws)
+        await look(post.ws, clock, inbox, rest)
+
     on_ready()
-    while not stop.is_set():
-        if rest.is_over("look"):
-            try:
-                ws = current(ws)
-                await look(ws, clock, inbox, rest)
-                rest.note("look", failed=False)
-            except Exception as error:  # a database that is away comes back
-                log.error("dispatch.failed", flow="look", error=type(error).__name__)
-                rest.note("look", failed=True)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+    rest = Rest()
+    try:
+        while not stop.is_set():
+            await try_to(all_round, rest)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+    finally:
+        post.stop.set()
+        await asyncio.to_thread(live.join)
+
+
+async def watch_growing(post: Post) -> None:
+    """Read what grows, and send what it raised, until `post.stop` is set."""
+    growing, rest = Growing(), Rest()
+
+    async def at_growing(rest: Rest) -> None:
+        await look_at_growing(post.ws, post.clock, growing, rest)
+
+    while not post.stop.wait(LOOK_SECONDS):
+        await try_to(at_growing, rest)
+
+
+async def try_to(work: Callable[[Rest], Awaitable[None]], rest: Rest) -> None:
+    if not rest.is_over("look"):
+        return
+    try:
+        await work(rest)
+        rest.note("look", failed=False)
+    except Exception as error:  # a database that is away comes back
+        log.error("dispatch.failed", flow="look", error=type(error).__name__)
+        rest.note("look", failed=True)
+
+
+async def look_at_growing(ws: Workspace, clock: Clock, growing: Growing, rest: Rest) -> None:
+    """One look at the growing files; red alerts, whoever raised them, go out before all else."""
+    for source in growing.grown(ws, clock()):
+        rests = not rest.is_over(f"ingest_feedback {source}")
+        if rests or not await sweep(ws, clock, rest, "ingest_feedback", source=source):
+            growing.forget(source)
+        await send_alerts(ws, clock)
+    await send_alerts(ws, clock)
+
+
+async def send_alerts(ws: Workspace, clock: Clock) -> None:
+    if is_due(ws, message_is_due(clock()).where(MESSAGES.c.template == TEMPLATE)):
+        while await deliver_lease(ws, clock(), template=TEMPLATE):
+            pass
 
 
 async def look(ws: Workspace, clock: Clock, inbox: Inbox, rest: Rest) -> None:

@@ -1,12 +1,20 @@
 """What does a person mean? A row by the end of its id, a unit, a cause: or a clear error."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import Connection, Table, func, select
 
 from loopwright.errors import InputError
+from models.base import table
+from models.kinds import LoopKind
+from models.loop import Loop
 from tasks.workspace import Workspace
 
+LOOPS = table(Loop)
+
 SHORTEST_TAIL = 4
-LISTED = {"issue": "triage", "proposal": "triage"}
+LISTED = {"issue": "triage", "proposal": "triage", "alert": "red"}
 """Nouns whose ids another noun's list shows."""
 
 
@@ -47,3 +55,16 @@ def require_words(words: str, what: str, way_out: str) -> None:
     """Raises InputError for words that say nothing."""
     if not words.strip():
         raise InputError(what, way_out)
+
+
+def customers_loops(tx: Connection, loops: Sequence[str]) -> dict[str, Any]:
+    """Customers' own loops by id. Raises InputError for any other."""
+    query = select(LOOPS).where(LOOPS.c.id.in_(loops), LOOPS.c.kind == LoopKind.SMALL)
+    found = {row.id: row for row in tx.execute(query)}
+    for loop in loops:
+        if loop not in found:
+            raise InputError(
+                f"{loop} is no customer's own loop",
+                "name a small one: `loopwright loop list --kind small` shows them",
+            )
+    return found

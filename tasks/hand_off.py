@@ -1,10 +1,11 @@
-"""What a department does with its ticket: accept, reject with a suggestion, transfer, resolve.
+"""What a department does with its ticket: accept, reject with a suggestion, transfer, say how it
+goes, resolve.
 
-`answer` takes a set of answers in one transaction; the four verbs are sets of one.
+`answer` takes a set of answers in one transaction; the verbs are sets of one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,12 +20,18 @@ from models.ticket import Ticket
 from tasks.change import Change, NewMessage
 from tasks.clocks import names_of
 from tasks.find import match_id, require_cause, require_unit, require_words
+from tasks.handlers import Case, cases, refuse_conflict
 from tasks.open_loops import assign_ticket
 from tasks.settle import settle
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
 TICKETS = table(Ticket)
+
+HANDLING = frozenset(
+    {EventKind.TICKET_ACCEPTED, EventKind.TICKET_PROGRESSED, EventKind.TICKET_RESOLVED}
+)
+"""What only somebody may do who may handle the complaint; to hand it on is open to all."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,15 @@ class Held:
     bounces: int
     clocks: str | None
     ladder: str | None
+    case: Case = field(default_factory=Case)
 
 
 @dataclass(frozen=True)
 class Answer:
     """One unit's word on its ticket.
 
-    `kind`: accepted, rejected, transferred or resolved. `unit`: suggested or going on with it.
-    `words`: why, or what was done.
+    `kind`: accepted, rejected, transferred, progressed or resolved. `unit`: suggested or going on
+    with it. `words`: why, or what was done.
     """
 
     ticket: str
@@ -59,7 +67,8 @@ class Answer:
 
 
 def accept(ws: Workspace, ticket: str, actor: Actor, now: datetime) -> str:
-    """The unit takes the ticket. Returns the loop's id; raises TransitionRefused."""
+    """The unit takes the ticket; who accepts it for their own unit handles it. Returns the loop's
+    id; raises TransitionRefused, and NotPermitted for somebody in conflict."""
     return answer_one(ws, Answer(ticket, EventKind.TICKET_ACCEPTED, actor), now)
 
 
@@ -80,6 +89,12 @@ def transfer(
     return answer_one(ws, said, now)
 
 
+def progress(ws: Workspace, ticket: str, note: str, actor: Actor, now: datetime) -> str:
+    """A sign of work, which holds back the ladder. Returns the loop's id."""
+    said = Answer(ticket, EventKind.TICKET_PROGRESSED, actor, words=note)
+    return answer_one(ws, said, now)
+
+
 def resolve(ws: Workspace, ticket: str, cause: str, done: str, actor: Actor, now: datetime) -> str:
     """The unit has put it right, with a coded cause and what was done. Returns the loop's id."""
     said = Answer(ticket, EventKind.TICKET_RESOLVED, actor, cause=cause, words=done)
@@ -95,8 +110,8 @@ def answer_one(ws: Workspace, said: Answer, now: datetime) -> str:
 def answer(ws: Workspace, answers: Sequence[Answer], now: datetime) -> list[str]:
     """Take a set of answers, all or none; each names its ticket by the whole id.
 
-    Returns the loops' ids. Raises InputError for an answer that says too little, ConflictError and
-    TransitionRefused as the door does.
+    Returns the loops' ids. Raises InputError for an answer that says too little, NotPermitted for
+    somebody who may not handle it, ConflictError and TransitionRefused as the door does.
     """
     held = tickets_of(ws, [one.ticket for one in answers])
     settle(ws, [c for one in answers for c in changes_of(ws, held[one.ticket], one, now)], now)
@@ -120,6 +135,10 @@ def changes_of(ws: Workspace, held: Held, said: Answer, now: datetime) -> list[C
             return [replace(first, data={**first.data, **data}, body=body), onward]
         case EventKind.TICKET_TRANSFERRED:
             return [transferred(ws, first, held, said, now)]
+        case EventKind.TICKET_ACCEPTED if is_of(ws, said.actor, held.unit):
+            return [replace(first, data={**first.data, "person": said.actor.id})]
+        case EventKind.TICKET_PROGRESSED:
+            return [replace(first, body={"note": said.words})]
         case EventKind.TICKET_RESOLVED:
             body, data = {"done": said.words}, {"cause": said.cause}
             return [replace(first, data={**first.data, **data}, body=body)]
@@ -127,7 +146,14 @@ def changes_of(ws: Workspace, held: Held, said: Answer, now: datetime) -> list[C
             return [first]
 
 
+def is_of(ws: Workspace, actor: Actor, unit: str) -> bool:
+    person = ws.published.documents.organisation.person_by_id.get(actor.id)
+    return person is not None and person.unit == unit
+
+
 def check(ws: Workspace, held: Held, said: Answer) -> None:
+    if said.kind in HANDLING:
+        refuse_conflict(ws, said.actor.id, held.case)
     if said.kind in (EventKind.TICKET_REJECTED, EventKind.TICKET_TRANSFERRED):
         require_unit(ws, str(said.unit))
         require_words(
@@ -135,6 +161,8 @@ def check(ws: Workspace, held: Held, said: Answer) -> None:
         )
         if said.unit == held.unit:
             raise InputError(f"{said.unit} holds this ticket already", "name another unit")
+    if said.kind is EventKind.TICKET_PROGRESSED:
+        require_words(said.words, "a word of progress needs words", "say what has been done so far")
     if said.kind is EventKind.TICKET_RESOLVED:
         require_cause(ws, str(said.cause))
         require_words(said.words, "a resolution needs words", "say what was done for the customer")
@@ -186,7 +214,9 @@ def on_behalf_of(ws: Workspace, actor: Actor, unit: str | None) -> str | None:
 def tickets_of(ws: Workspace, tickets: Sequence[str]) -> dict[str, Held]:
     """Tickets by id. Raises InputError for one that does not exist."""
     with ws.db.read() as tx:
-        found = {held.id: held for held in read_tickets(tx, tickets)}
+        rows = read_tickets(tx, tickets)
+        speaks = cases(tx, [held.loop for held in rows])
+        found = {held.id: replace(held, case=speaks[held.loop]) for held in rows}
     for ticket in tickets:
         if ticket not in found:
             raise InputError(f"no ticket {ticket}", "`loopwright ticket list` shows the ids")

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Select, Table, func, select
 from loopwright.errors import InputError
 from loopwright.glossary import GLOSSARY, title
 from loopwright.mask import mask
+from models.approval import Approval
 from models.base import table
 from models.clock import Clock
 from models.feedback import Feedback, Quarantine
@@ -20,16 +21,19 @@ from models.history import EventBody, HistoryEvent
 from models.issue import Issue, Proposal
 from models.kinds import EventKind, IssueState, LoopKind, LoopState
 from models.loop import Loop, LoopIssue, LoopLink
-from models.message import Message
+from models.message import Delivery, Message
 from models.ticket import Ticket
 from models.verification import Verification
+from policy.clock_notation import starts_in
 from policy.route import Features, Router
 from policy.rulebook import Rulebook
 from tasks.find import match_id, require_unit
+from tasks.look_effects import effects_of, plan_of, watch_of
 from tasks.message_facts import linked_customers, origins
 from tasks.publish import published
 from tasks.workspace import Workspace
 
+APPROVALS = table(Approval)
 LOOPS = table(Loop)
 TICKETS = table(Ticket)
 CLOCKS = table(Clock)
@@ -37,6 +41,7 @@ VERIFICATIONS = table(Verification)
 ISSUES = table(Issue)
 FEEDBACK = table(Feedback)
 MESSAGES = table(Message)
+DELIVERIES = table(Delivery)
 EVENTS = table(HistoryEvent)
 BODIES = table(EventBody)
 QUARANTINE = table(Quarantine)
@@ -45,7 +50,12 @@ LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
 
 EXCERPT = 36
-SAID = ("reason", "done", "words", "reference", "why", "actions", "target", "changed")
+SAID = (
+    *("reason", "done", "note", "words", "reference", "recording"),
+    *("why", "whys", "actions", "target", "changed"),
+    *("proof", "notice", "facts"),
+    *("number", "history"),
+)
 """What people write into an event's body."""
 
 
@@ -105,8 +115,8 @@ def excerpt(text: str, limit: int = EXCERPT) -> str:
 
 
 def show_loop(ws: Workspace, wanted: str) -> dict[str, Any]:
-    """One loop's whole story: its state, issues, tickets, clocks, verifications, links, messages
-    and events."""
+    """One loop's whole story: its state, issues, tickets, clocks, verifications, approvals, links,
+    messages and events."""
     with ws.db.read() as tx:
         loop = match_id(tx, LOOPS, wanted, "loop")
         row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
@@ -116,30 +126,75 @@ def show_loop(ws: Workspace, wanted: str) -> dict[str, Any]:
             "tickets": parts_of(tx, TICKETS, TICKETS.c.assigned_at, loop),
             "clocks": parts_of(tx, CLOCKS, CLOCKS.c.started_at, loop),
             "verifications": parts_of(tx, VERIFICATIONS, VERIFICATIONS.c.asked_at, loop),
+            "approvals": parts_of(tx, APPROVALS, APPROVALS.c.asked_at, loop),
+            "plan": plan_of(tx, ws, row),
+            "watch": watch_of(tx, ws, row),
+            "effects": effects_of(tx, loop),
             "big": links(tx, LOOP_LINKS.c.small_id == loop, "big_id"),
             "small": links(tx, LOOP_LINKS.c.big_id == loop, "small_id"),
             "small_states": count_by(tx, LOOPS.c.state, LOOPS.c.id.in_(linked_to(loop))),
-            "messages": [
-                plain(m)
-                for m in tx.execute(
-                    select(
-                        MESSAGES.c.id,
-                        MESSAGES.c.template,
-                        MESSAGES.c.unit,
-                        MESSAGES.c.person,
-                        MESSAGES.c.channel,
-                        MESSAGES.c.state,
-                        MESSAGES.c.attempts,
-                        MESSAGES.c.error,
-                        MESSAGES.c.created_at,
-                        MESSAGES.c.sent_at,
-                    )
-                    .where(MESSAGES.c.loop_id == loop)
-                    .order_by(MESSAGES.c.id)
-                )
-            ],
-            "events": events_of(tx, loop),
+            "messages": messages_of(tx, loop),
+            **told_by_events(events_of(tx, loop)),
         }
+
+
+CLOCK_CHANGES = (
+    EventKind.CLOCK_PAUSED,
+    EventKind.CLOCK_RESUMED,
+    EventKind.CLOCK_EXTENDED,
+    EventKind.CLOCK_RESTARTED,
+    EventKind.CLOCK_RECOMPUTED,
+)
+
+
+def told_by_events(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """A loop's events, and what of them moved a clock: why, when it was due before and is now."""
+    moved = [event for event in events if event["kind"] in CLOCK_CHANGES]
+    return {"events": events, "clock_changes": [clock_change(event) for event in moved]}
+
+
+def clock_change(event: dict[str, Any]) -> dict[str, Any]:
+    data = event["data"]
+    anew = next((start.due_at.isoformat() for _, start in starts_in(data)), None)
+    return {
+        "at": event["at"],
+        "kind": event["kind"],
+        "clock": data["clock"],
+        "why": data.get("reason") or data.get("extension") or data.get("why"),
+        "article": data.get("article"),
+        "approval": data.get("approval"),
+        "was": data.get("was"),
+        "due_at": data.get("due_at") or anew,
+        "provisional": data.get("provisional"),
+        "words": event["words"],
+    }
+
+
+def messages_of(tx: Connection, loop: str) -> list[dict[str, Any]]:
+    """With the version of the template that the last attempt was written by."""
+    version = (
+        select(DELIVERIES.c.template_version)
+        .where(DELIVERIES.c.message_id == MESSAGES.c.id)
+        .order_by(DELIVERIES.c.attempt.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("template_version")
+    )
+    query = select(
+        MESSAGES.c.id,
+        MESSAGES.c.template,
+        version,
+        MESSAGES.c.unit,
+        MESSAGES.c.person,
+        MESSAGES.c.channel,
+        MESSAGES.c.state,
+        MESSAGES.c.attempts,
+        MESSAGES.c.error,
+        MESSAGES.c.created_at,
+        MESSAGES.c.due_at,
+        MESSAGES.c.sent_at,
+    ).where(MESSAGES.c.loop_id == loop)
+    return [plain(row) for row in tx.execute(query.order_by(MESSAGES.c.id))]
 
 
 def parts_of(tx: Connection, part: Table, order: Any, loop: str) -> list[dict[str, Any]]:
@@ -213,8 +268,15 @@ def events_of(tx: Connection, loop: str) -> list[dict[str, Any]]:
 def event_line(row: Any) -> dict[str, Any]:
     line = plain(row) | {"data": json.loads(row.data)}
     body = json.loads(line.pop("body") or "{}")
-    words = {name: mask(body[name]) for name in SAID if body.get(name)}
+    words = {name: said(body[name]) for name in SAID if body.get(name)}
     return line | {"words": words}
+
+
+def said(words: Any) -> str:
+    """What somebody wrote: a sentence, several, or one in both languages."""
+    if isinstance(words, dict):
+        return mask(str(words.get("zh", "")))
+    return mask(words if isinstance(words, str) else " → ".join(words))
 
 
 def explain_loop(ws: Workspace, wanted: str, language: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ was broken off is finished by doing it again; in the same way it moves back.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -16,10 +17,13 @@ from loopwright.db import retry_conflicts
 from loopwright.errors import ConflictError, InputError
 from loopwright.history.envelope import Actor
 from models.base import table
+from models.clock import Clock
 from models.history import HistoryEvent
 from models.kinds import EventKind, LoopKind, LoopState, Relation
 from models.loop import Loop, LoopIssue, LoopLink
+from policy.clock_notation import moment
 from tasks.change import Change, change
+from tasks.clock_changes import clock_rows, held_clocks, recomputed, restarted
 from tasks.find import match_id
 from tasks.known import in_place_of
 from tasks.open_loops import clocks_anew
@@ -27,6 +31,7 @@ from tasks.settle import settle, stamped
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
+CLOCKS = table(Clock)
 EVENTS = table(HistoryEvent)
 LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
@@ -66,7 +71,10 @@ def merge_some(ws: Workspace, loop: str, into: str, actor: Actor, now: datetime)
         row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
         made = moves(tx, row, into, actor)
         last = fit(ws, made) or row.state == LoopState.CLOSED
-        made = [merging(row, into, actor), *made] if last else made[:PIECE]
+        if last:
+            made = [merging(row, into, actor), *made, *earliest_clocks(ws, tx, row, into, actor)]
+        else:
+            made = made[:PIECE]
         change(tx, stamped(ws, made), now)
     return last
 
@@ -101,6 +109,44 @@ def moves(tx: Connection, row: Any, into: str, actor: Actor) -> list[Change]:
     ]
 
 
+def earliest_clocks(
+    ws: Workspace, tx: Connection, row: Any, into: str, actor: Actor
+) -> list[Change]:
+    """The same complaint keeps its earliest clock: where the merged loop's started before, the
+    other's starts then too; what was granted stays granted, and pauses count as they were."""
+    if row.kind != LoopKind.SMALL:
+        return []
+    since = {clock.spec: clock.started_at for clock in clocks_of_loop(tx, row.id)}
+    made = [
+        recomputed(held, "merged", since[held.spec.id], merged=row.id)
+        for held in held_clocks(ws, tx, clocks_of_loop(tx, into))
+        if since.get(held.spec.id, held.row.started_at) < held.row.started_at
+    ]
+    return [replace(one, actor=actor) for one in made if one is not None]
+
+
+def clocks_of_loop(tx: Connection, loop: str) -> Sequence[Any]:
+    """The clocks that run for the loop itself, not for a ticket."""
+    mine = (CLOCKS.c.loop_id == loop) & CLOCKS.c.ticket_id.is_(None)
+    return tx.execute(clock_rows().where(mine, CLOCKS.c.stopped_at.is_(None))).all()
+
+
+def clocks_given_back(ws: Workspace, tx: Connection, row: Any, actor: Actor) -> list[Change]:
+    """Takes back from the other loop's clocks the start that a merge brought them."""
+    brought = {
+        data["clock"]: moment(data["started_was"])
+        for data in data_of(tx, row.merged_into, [EventKind.CLOCK_RECOMPUTED])
+        if data.get("merged") == row.id
+    }
+    held = held_clocks(ws, tx, clocks_of_loop(tx, row.merged_into))
+    made = [
+        recomputed(one, "merge undone", brought[one.row.id])
+        for one in held
+        if one.row.id in brought
+    ]
+    return [replace(one, actor=actor) for one in made if one is not None]
+
+
 def unmerge(ws: Workspace, loop_id: str, actor: Actor, now: datetime) -> str:
     """Undo a merge: the loop opens again as it was, and what came with it leaves the other loop.
     Returns its id.
@@ -121,7 +167,13 @@ def unmerge_some(ws: Workspace, loop: str, actor: Actor, now: datetime) -> bool:
         check_merged(tx, row)
         back = given_back(tx, row, actor)
         last = fit(ws, back)
-        made = [*back, reopening(tx, ws, row, actor, now)] if last else back[:PIECE]
+        if last:
+            back = [
+                *back,
+                *clocks_given_back(ws, tx, row, actor),
+                *reopening(tx, ws, row, actor, now),
+            ]
+        made = back if last else back[:PIECE]
         change(tx, stamped(ws, made), now)
     return last
 
@@ -138,7 +190,8 @@ def check_merged(tx: Connection, row: Any) -> None:
 def given_back(tx: Connection, row: Any, actor: Actor) -> list[Change]:
     """Takes out of a loop what a merge brought it and is still there."""
     into = row.merged_into
-    brought = [data for data in joins_of(tx, into) if data.get("merged") == row.id]
+    joins = data_of(tx, into, [EventKind.LOOP_JOINED, EventKind.LOOP_LINKED])
+    brought = [data for data in joins if data.get("merged") == row.id]
     issues, smalls = set(issues_of(tx, into)), set(links_of(tx, into))
     return [
         *(
@@ -154,23 +207,29 @@ def given_back(tx: Connection, row: Any, actor: Actor) -> list[Change]:
     ]
 
 
-def joins_of(tx: Connection, loop: str) -> list[dict[str, Any]]:
-    """The data of the events by which issues and links came to a loop."""
-    kinds = EVENTS.c.kind.in_([EventKind.LOOP_JOINED, EventKind.LOOP_LINKED])
-    query = select(EVENTS.c.data).where(EVENTS.c.loop_id == loop, kinds)
+def data_of(tx: Connection, loop: str, kinds: Sequence[EventKind]) -> list[dict[str, Any]]:
+    """The data of a loop's events of these kinds, in order."""
+    query = select(EVENTS.c.data).where(EVENTS.c.loop_id == loop, EVENTS.c.kind.in_(kinds))
     return [json.loads(data) for data in tx.execute(query.order_by(EVENTS.c.loop_seq)).scalars()]
 
 
-def reopening(tx: Connection, ws: Workspace, row: Any, actor: Actor, now: datetime) -> Change:
-    """A customer who was being asked when the loop was merged is asked again."""
-    merged = (EVENTS.c.loop_id == row.id) & (EVENTS.c.kind == EventKind.LOOP_MERGED)
-    query = select(EVENTS.c.data).where(merged).order_by(EVENTS.c.loop_seq.desc()).limit(1)
-    state = json.loads(tx.execute(query).scalar_one()).get("state")
+def reopening(tx: Connection, ws: Workspace, row: Any, actor: Actor, now: datetime) -> list[Change]:
+    """A customer who was being asked when the loop was merged is asked again; the clocks of the
+    loop that the merge stopped run again since they first started."""
+    state = data_of(tx, row.id, [EventKind.LOOP_MERGED])[-1].get("state")
     if state == LoopState.VERIFYING:
         state = LoopState.RESOLVED
     data = {"why": "merge undone", "state": state}
     clocks = clocks_anew(ws, row, now) if row.lead else {}
-    return Change(row.id, EventKind.LOOP_REOPENED, data | clocks, actor, row.version)
+    mine = (CLOCKS.c.loop_id == row.id) & CLOCKS.c.ticket_id.is_(None)
+    stopped = tx.execute(clock_rows().where(mine, CLOCKS.c.stopped_at == row.closed_at)).all()
+    return [
+        Change(row.id, EventKind.LOOP_REOPENED, data | clocks, actor, row.version),
+        *(
+            restarted(held, "merge undone", held.row.started_at, actor)
+            for held in held_clocks(ws, tx, stopped)
+        ),
+    ]
 
 
 def unlink(ws: Workspace, small_id: str, big_id: str, actor: Actor, now: datetime) -> str:

@@ -17,6 +17,13 @@ ANSWERS: Mapping[str, tuple[str, str, str]] = {
         "Pass it on",
         "ticket transfer {ticket} --to … --reason … --as …",
     ),
+    "give": ("指定经办人", "Give it to somebody", "ticket give {ticket} --as …"),
+    "progress": ("说明进展", "Say how it goes", "ticket progress {ticket} --note … --as …"),
+    "more_time": (
+        "申请延期",
+        "Ask for more time",
+        "ticket more-time {ticket} --days … --reason … --as …",
+    ),
     "resolve": ("处理完毕", "Resolve", "ticket resolve {ticket} --cause … --done … --as …"),
     "plan": (
         "提交计划",
@@ -31,11 +38,19 @@ ANSWERS: Mapping[str, tuple[str, str, str]] = {
     "told": (
         "已告知决定",
         "Customer told the decision",
-        "loop told {loop} --what decision --how call --as …",
+        "loop told {loop} --what decision --how call --reference … --as …",
     ),
     "yes": ("已解决", "Solved", "loop answer {loop} yes --words … --as …"),
     "partly": ("部分解决", "Partly solved", "loop answer {loop} partly --words … --as …"),
     "no": ("没有解决", "Not solved", "loop answer {loop} no --words … --as …"),
+    "called": (
+        "没有打通",
+        "No answer",
+        "loop called {loop} --outcome no-answer --recording … --as …",
+    ),
+    "settle_yes": ("客户的意思是已解决", "It is solved", "loop settle {loop} yes --as …"),
+    "settle_partly": ("是部分解决", "It is partly solved", "loop settle {loop} partly --as …"),
+    "settle_no": ("是没有解决", "It is not solved", "loop settle {loop} no --as …"),
     "show": ("查看始末", "The whole story", "loop show {loop}"),
     "arbitrate": ("裁定归属", "Decide whose it is", "triage decide {loop} --unit … --as …"),
     "take_up": (
@@ -48,6 +63,20 @@ ANSWERS: Mapping[str, tuple[str, str, str]] = {
         "Turn it down",
         "loop close {loop} --outcome abandoned --reason … --as …",
     ),
+    "approve": ("同意", "Grant it", "approval approve {approval} --as …"),
+    "refuse": ("不同意", "Refuse it", "approval refuse {approval} --reason … --as …"),
+    "look_up": ("查看申请", "Look it up", "approval show {approval}"),
+    "effect": ("查看成效", "What was measured", "loop effect {loop}"),
+    "changed": ("写明改变了什么", "Say what changed", "loop changed {loop} --text … --as …"),
+    "end": (
+        "关闭",
+        "Close it",
+        "loop close {loop} --outcome not-proven --reason … --changed … --as …",
+    ),
+    "red_real": ("确有其事", "It was real", "red judge {alert} --real --as …"),
+    "red_false": ("误报", "A false alarm", "red judge {alert} --false-alarm --as …"),
+    "check_calendars": ("检查日历", "Check the calendars", "calendar check"),
+    "publish": ("补录后发布", "Publish what you added", "org publish … --as …"),
     "triage": ("逐条判定", "Decide them", "triage list"),
 }
 """Name -> its title in Chinese and English, and the command."""
@@ -78,16 +107,21 @@ def of_ticket(ticket: Any, loop: Any) -> list[str]:
 
 
 def of_clock(clock: Any, ticket: Any | None, loop: Any) -> list[str]:
-    """What stops the clock."""
+    """What stops the clock, and what holds back the ladder."""
     if clock.stops in (Stops.FIRST_ANSWER, Stops.TOLD):
         return [clock.stops]
-    return of_ticket(ticket, loop) if ticket is not None else ["show"]
+    if ticket is None:
+        return ["show"]
+    held = of_ticket(ticket, loop)
+    if ticket.state == TicketState.ACCEPTED:
+        held = ["progress", *held]
+    return held if held == ["show"] else [*held, "more_time"]
 
 
 def of_superior(ticket: Any | None) -> list[str]:
     """What somebody can do who is told of another's overdue clock."""
     running = ticket is not None and ticket.state in (TicketState.ASSIGNED, TicketState.ACCEPTED)
-    return ["show", "transfer"] if running else ["show"]
+    return ["show", "give", "transfer"] if running else ["show"]
 
 
 def of_operations(loop: Any) -> list[str]:
@@ -97,3 +131,10 @@ def of_operations(loop: Any) -> list[str]:
         *(["arbitrate"] if loop.arbitration else []),
         *(["take_up", "turn_down"] if loop.state == LoopState.CANDIDATE else []),
     ]
+
+
+def of_effect(loop: Any) -> list[str]:
+    """What is to be done with a big loop whose fix was looked at, or no longer holds."""
+    if loop.state == LoopState.WATCHING:
+        return ["effect", "end"]
+    return ["effect", "changed"] if loop.state == LoopState.CLOSED else ["effect", "show"]

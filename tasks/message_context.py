@@ -13,19 +13,33 @@ from sqlalchemy import Connection
 
 from loopwright.glossary import title
 from models.kinds import Channel, EventKind, TicketState
-from notifications.context import TO_CUSTOMERS
+from notifications.context import TO_CUSTOMERS, WORDS_LIMIT
 from policy.climb import undisturbed
 from policy.deadline import business_hours_between
 from policy.documents import DocumentSet
-from policy.timing import Step
+from policy.source_spec import SourceSpec
+from policy.timing import Ladder, Step
 from policy.working_time import WorkingCalendar
-from tasks.message_answers import answers, of_clock, of_operations, of_superior, of_ticket
+from tasks.approval_request import shown_terms
+from tasks.message_answers import (
+    answers,
+    of_clock,
+    of_effect,
+    of_operations,
+    of_superior,
+    of_ticket,
+)
 from tasks.message_facts import HANDED_ON, Event, Facts, gather
 from tasks.workspace import Workspace
 
+ABOUT_APPROVALS = frozenset({"approval_waiting", "approval_decided"})
 OPENED = (EventKind.LOOP_OPENED,)
 RESOLVED, CLOSED = (EventKind.TICKET_RESOLVED,), (EventKind.LOOP_CLOSED,)
+CHANGED = (EventKind.LOOP_CLOSED, EventKind.LOOP_CHANGE_DESCRIBED)
+MEASURED = (EventKind.EFFECT_MEASURED,)
 REOPENED, ANSWERED = (EventKind.LOOP_REOPENED,), (EventKind.VERIFICATION_ANSWERED,)
+MEANT = (*ANSWERED, EventKind.VERIFICATION_SETTLED)
+CALLED = (EventKind.VERIFICATION_CALLED,)
 
 
 def contexts(
@@ -42,9 +56,10 @@ class Writer:
 
     def __init__(self, ws: Workspace, facts: Facts, language: str) -> None:
         self.documents: DocumentSet = ws.published.documents
-        self.places, self.clocks = ws.places, ws.clocks
+        self.places, self.clocks_of = ws.places, ws.clocks_of
         self.facts, self.language = facts, language
         self.zone = ZoneInfo(self.documents.organisation.zone)
+        self.sources = ws.sources
         self.rules = {rule.id: rule for rule in self.documents.rulebook.rules}
         self.touchpoints = {
             touchpoint.id: (touchpoint, stage)
@@ -70,7 +85,8 @@ class Writer:
             "matter": self.matter(self.facts.loops[message.loop_id]),
             "done": self.facts.words(message.loop_id, RESOLVED, "done"),
             "answer_by": self.answer_by(message.loop_id),
-            "changed": self.facts.words(big, CLOSED, "changed") or None,
+            **self.nth(message),
+            "changed": self.facts.words(big, CHANGED, "changed") or None,
         }
 
     def to_staff(self, message: Any) -> dict[str, Any]:
@@ -80,6 +96,12 @@ class Writer:
         }
         if message.template == "triage_waiting":
             return reader | self.triage()
+        if message.template == "calendar_missing":
+            return reader | self.missing_calendar(message)
+        if message.template == "red_alert":
+            return reader | self.about_alert(message)
+        if message.template in ABOUT_APPROVALS:
+            return reader | self.about_approval(message)
         loop = self.facts.loops[message.loop_id]
         clock = self.facts.clocks.get((message.values or {}).get("clock", ""))
         about = reader | self.about_loop(loop) | self.about_ticket(message, loop)
@@ -87,7 +109,29 @@ class Writer:
             return about | self.about_clock(message, loop, clock)
         if message.template == "verification_call":
             return about | self.about_call(loop)
+        if message.template in ("effect_measured", "big_loop_relapsed"):
+            return about | self.about_effect(loop)
+        if message.template == "answer_doubted":
+            return about | self.about_doubt(loop)
         return about
+
+    def missing_calendar(self, message: Any) -> dict[str, Any]:
+        year, uncertain = message.values["year"], self.facts.uncertain
+        names = [
+            self.say(calendar.title)
+            for calendar in self.documents.calendars
+            if year not in calendar.published_years
+        ]
+        first = uncertain.first if uncertain else None
+        return {
+            "calendar": {
+                "year": str(year),
+                "count": str(uncertain.clocks if uncertain else 0),
+                "names": ("、" if self.language == "zh" else ", ").join(names) or "-",
+                "first_due": self.when(first) if first else "-",
+            },
+            "answer": answers(("check_calendars", "publish"), self.language),
+        }
 
     def about_loop(self, loop: Any) -> dict[str, Any]:
         return {
@@ -104,13 +148,16 @@ class Writer:
                 "id": loop.outcome or "",
                 "title": title("outcome", loop.outcome, self.language) if loop.outcome else "",
             },
-            "changed": self.facts.words(loop.id, CLOSED, "changed"),
+            "changed": self.facts.words(loop.id, CHANGED, "changed"),
             "answer": answers(of_operations(loop), self.language, loop=loop.id),
         }
 
     def about_ticket(self, message: Any, loop: Any) -> dict[str, Any]:
         values = message.values or {}
-        about: dict[str, Any] = {"reason": self.reason(loop, values)}
+        about: dict[str, Any] = {
+            "reason": self.reason(loop, values),
+            "first_answer": self.first_answer(loop),
+        }
         if from_unit := values.get("from_unit"):
             about["from_unit"] = {"title": self.unit(from_unit)}
         if (ticket := self.ticket_of(message, loop)) is not None:
@@ -144,7 +191,7 @@ class Writer:
         reader = (message.unit, message.person)
         mine = next((n for n, e in enumerate(alarms) if reader == addressee(e)), len(alarms))
         event = alarms[mine] if mine < len(alarms) else None
-        steps = self.steps(loop)
+        steps = self.steps(loop, clock)
         passed = str(event.data.get("passed") or "").split(",") if event else []
         step = steps.get(event.data["step"]) if event else None
         return {
@@ -158,7 +205,90 @@ class Writer:
             "matter": self.matter(loop),
             "done": self.facts.words(loop.id, RESOLVED, "done"),
             "answer_by": self.answer_by(loop.id),
-            "answer": answers(("yes", "partly", "no"), self.language, loop=loop.id),
+            "called": [self.call(event) for event in self.facts.events_of(loop.id, CALLED)],
+            "answer": answers(("yes", "partly", "no", "called"), self.language, loop=loop.id),
+        }
+
+    def call(self, event: Event) -> dict[str, str]:
+        return {
+            "at": self.when(event.at),
+            "outcome": title("call", event.data["outcome"], self.language),
+        }
+
+    def about_doubt(self, loop: Any) -> dict[str, Any]:
+        event = self.facts.latest(loop.id, ANSWERED)
+        names = ("settle_yes", "settle_partly", "settle_no", "show")
+        return {
+            "said": {
+                "answer": title("answer", event.data["answer"], self.language) if event else "",
+                "words": self.facts.words(loop.id, ANSWERED, "words"),
+            },
+            "first_answer": self.first_answer(loop),
+            "answer": answers(names, self.language, loop=loop.id),
+        }
+
+    def first_answer(self, loop: Any) -> str:
+        """What the customer said before they changed their mind."""
+        asked = self.facts.verifications.get(loop.id)
+        said = asked[-1].first_answer if asked else None
+        return title("answer", said, self.language) if said else ""
+
+    def about_approval(self, message: Any) -> dict[str, Any]:
+        values = message.values or {}
+        row = self.facts.approvals[values["approval"]]
+        asked, *decided = self.facts.decisions[row.id]
+        waits = message.template == "approval_waiting"
+        names = ("approve", "refuse") if waits else ("look_up",)
+        return {
+            "approval": self.approval(row),
+            "terms": shown_terms(row.terms, self.language),
+            "reason": asked.body.get("reason"),
+            "letter": asked.body.get("letter"),
+            "absent": {"name": self.name(values.get("absent"))},
+            "decision": self.decision(row, decided),
+            "answer": answers(names, self.language, approval=row.id),
+        }
+
+    def approval(self, row: Any) -> dict[str, str | None]:
+        rules = self.documents.rulebook.approvals
+        level = next((r for r in rules if (r.kind, r.level) == (row.kind, row.level)), None)
+        return {
+            "id": row.id,
+            "kind_title": title("approval", row.kind, self.language),
+            "level_title": self.say(level.title) if level else row.level,
+            "asked_by": self.name(row.asked_by) or row.asked_by,
+            "unit_title": self.unit(row.unit),
+            "asked_at": self.when(row.asked_at),
+            "case": row.loop_id,
+            "ticket": row.ticket_id,
+        }
+
+    def decision(self, row: Any, events: Sequence[Event]) -> dict[str, Any]:
+        """Who decided, and why if they said; empty while it waits."""
+        if not events:
+            return {}
+        return {
+            "id": row.state,
+            "title": title("approval_state", row.state, self.language),
+            "by": self.name(row.decided_by) or row.decided_by,
+            "at": self.when(row.decided_at),
+            "why": events[-1].body.get("reason"),
+        }
+
+    def about_effect(self, loop: Any) -> dict[str, Any]:
+        """The last look at a big loop's fix, and what follows from it."""
+        event = self.facts.latest(loop.id, MEASURED)
+        if event is None:
+            return {}
+        verdict, reason = event.data["verdict"], event.body.get("reason") or {}
+        return {
+            "effect": {
+                "horizon": str(event.data["horizon"]),
+                "verdict": verdict,
+                "verdict_title": title("verdict", verdict, self.language),
+                "reason": self.say({"zh": "", **reason}),
+            },
+            "answer": answers(of_effect(loop), self.language, loop=loop.id),
         }
 
     def say(self, text: Mapping[str, str]) -> str:
@@ -201,6 +331,16 @@ class Writer:
         asked = self.facts.verifications.get(loop)
         return self.day(asked[-1].due_at) if asked else ""
 
+    def nth(self, message: Any) -> dict[str, str]:
+        """Of a question that is put again: the day of the first one; and whether it is the last."""
+        asked, parts = self.facts.verifications.get(message.loop_id), message.key.split(":")
+        again = message.template == "verification_question" and len(parts) > 2
+        times = int(parts[2]) if again else 1
+        return {
+            "asked_on": self.day(asked[-1].asked_at) if asked and times > 1 else "",
+            "final": "yes" if times >= self.documents.rulebook.contacts else "",
+        }
+
     def topic(self, topic: str) -> str:
         place = self.places.get(topic)
         return self.say(place.topic.title) if place else topic
@@ -222,13 +362,11 @@ class Writer:
 
     def clock(self, message: Any, loop: Any, clock: Any, owner: str) -> dict[str, str]:
         """Counted when the message may first go, so that every attempt says the same."""
-        spec = self.clocks.specs.get(clock.spec)
-        calendar = self.clocks.calendar(spec, owner) if spec else None
+        clocks = self.clocks_of(loop.policy)
+        spec, ladder = clocks.specs.get(clock.spec), self.ladder(loop, clock)
+        calendar = clocks.calendar(spec, owner) if spec else None
         by_hours = calendar if spec and spec.calendar_days is None else None
-        ladder = self.clocks.ladders.get(loop.ladder or "")
-        at, due = message.created_at, clock.due_at
-        if message.template != "clock_breached":
-            at = undisturbed(at, ladder, self.zone)
+        at, due = undisturbed(message.created_at, ladder, self.zone), clock.due_at
         return {
             "number": clock.ticket_id or loop.id,
             "title": self.say(spec.title) if spec else clock.spec,
@@ -251,8 +389,14 @@ class Writer:
             return working(business_hours_between(start, end, calendar), self.language)
         return elapsed(end - start, self.language)
 
-    def steps(self, loop: Any) -> dict[str, Step]:
-        ladder = self.clocks.ladders.get(loop.ladder or "")
+    def ladder(self, loop: Any, clock: Any) -> Ladder | None:
+        """The one that the clock's loop was judged by."""
+        clocks = self.clocks_of(loop.policy)
+        spec = clocks.specs.get(clock.spec)
+        return clocks.ladder(spec, loop.ladder) if spec else None
+
+    def steps(self, loop: Any, clock: Any) -> dict[str, Step]:
+        ladder = self.ladder(loop, clock)
         return {step.id: step for step in ladder.steps} if ladder else {}
 
     def role(self, step: Step | None, otherwise: str) -> str:
@@ -317,7 +461,7 @@ class Writer:
 
     def answered(self, loop: Any) -> str:
         """What the customer said to whether it is solved."""
-        event = self.facts.latest(loop.id, ANSWERED)
+        event = self.facts.latest(loop.id, MEANT)
         answer = title("answer", event.data["answer"], self.language) if event else ""
         words = self.facts.words(loop.id, ANSWERED, "words")
         if self.language == "zh":
@@ -354,6 +498,31 @@ class Writer:
     def listed(self, titles: Iterable[str]) -> str:
         return ("、" if self.language == "zh" else ", ").join(titles)
 
+    def about_alert(self, message: Any) -> dict[str, Any]:
+        """Which conversation a named person must hear of, why, and what was said last."""
+        row, text, record = self.facts.alerts[message.values["alert"]]
+        spec = self.sources.get(row.source)
+        return {
+            "alert": {
+                "id": row.id,
+                "source_title": self.say(spec.title) if spec else row.source,
+                "arrived_at": self.when(row.arrived_at),
+                "arrives": spec.arrives if spec else "",
+                "loop": row.loop_id,
+                "running": "yes" if record else None,
+                "words": text or last_words(spec, record or {}),
+            },
+            "grounds": [{"title": self.ground(name)} for name in row.reasons.split(",")],
+            "answer": answers(("red_real", "red_false"), self.language, alert=row.id),
+        }
+
+    def ground(self, name: str) -> str:
+        """A red rule or a signal in words."""
+        rulebook, taxonomy = self.documents.rulebook, self.documents.taxonomy
+        titles = {signal.id: signal.title for signal in taxonomy.signals}
+        titles |= {rule.id: rule.title for rule in rulebook.red}
+        return self.say(titles[name]) if name in titles else name
+
     def triage(self) -> dict[str, Any]:
         row = self.facts.waiting
         hours = timedelta(hours=self.documents.rulebook.triage_hours)
@@ -365,6 +534,19 @@ class Writer:
             },
             "answer": answers(("triage",), self.language),
         }
+
+
+def last_words(spec: SourceSpec | None, record: Mapping[str, Any]) -> str:
+    """What the customer of a running conversation has said last, as much as a message shows."""
+    turns = spec.map.turns if spec else None
+    if turns is None:
+        return ""
+    said = (
+        str(one.get(turns.text) or "")
+        for one in record.get(turns.items, ())
+        if str(one.get(turns.speaker)) in turns.customer
+    )
+    return " ".join(said)[-WORDS_LIMIT:]
 
 
 def addressee(alarm: Event) -> tuple[str | None, str | None]:

@@ -1,26 +1,32 @@
 """The rows that messages are about, read in bulk: a handful of queries for any number of them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, false, func, select, text
 
+from models.approval import Approval
 from models.base import table
-from models.clock import Clock
+from models.clock import UNCERTAIN, Clock
+from models.conversation import Conversation
 from models.feedback import Feedback
 from models.history import EventBody, HistoryEvent
 from models.issue import Issue
 from models.kinds import EventKind, IssueState, Relation
 from models.loop import Loop, LoopIssue, LoopLink
+from models.red_alert import RedAlert
 from models.ticket import Ticket
 from models.verification import Verification
 
+APPROVALS = table(Approval)
 LOOPS = table(Loop)
 TICKETS = table(Ticket)
 CLOCKS = table(Clock)
+ALERTS = table(RedAlert)
+CONVERSATIONS = table(Conversation)
 VERIFICATIONS = table(Verification)
 ISSUES = table(Issue)
 FEEDBACK = table(Feedback)
@@ -38,9 +44,14 @@ QUOTED = (
     EventKind.TICKET_RESOLVED,
     EventKind.LOOP_REOPENED,
     EventKind.LOOP_CLOSED,
+    EventKind.LOOP_CHANGE_DESCRIBED,
+    EventKind.EFFECT_MEASURED,
     EventKind.VERIFICATION_ANSWERED,
+    EventKind.VERIFICATION_CALLED,
+    EventKind.VERIFICATION_SETTLED,
 )
 """Events that messages quote, or tell of."""
+DECIDING = (EventKind.APPROVAL_REQUESTED, EventKind.APPROVAL_GRANTED, EventKind.APPROVAL_REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,17 @@ class Facts:
     events: dict[str, list[Event]] = field(default_factory=dict)
     issues: dict[str, Any] = field(default_factory=dict)
     customers: dict[str, int] = field(default_factory=dict)
+    approvals: dict[str, Any] = field(default_factory=dict)
+    decisions: dict[str, list[Event]] = field(default_factory=dict)
+    """Approval -> its events."""
+    alerts: dict[str, Any] = field(default_factory=dict)
+    """Red alerts by id: the row, its item's text, its running conversation's record."""
     waiting: Any = None
+    uncertain: Any = None
+    """Clocks that wait for a calendar."""
+
+    def events_of(self, loop: str, kinds: Sequence[str]) -> list[Event]:
+        return [event for event in self.events.get(loop, []) if event.kind in kinds]
 
     def latest(self, loop: str, kinds: Sequence[str], **data: str) -> Event | None:
         """The loop's last event of these kinds whose data say so."""
@@ -113,8 +134,13 @@ def gather(tx: Connection, messages: Sequence[Any]) -> Facts:
     for row in tx.execute(origins(loops)):
         facts.issues[row.loop_id] = row
     facts.customers = linked_customers(tx, loops)
+    facts.approvals = approvals(tx, messages)
+    facts.decisions = decisions(tx, facts.approvals.values())
+    facts.alerts = alerts(tx, messages)
     if any(m.template == "triage_waiting" for m in messages):
         facts.waiting = waiting(tx)
+    if any(m.template == "calendar_missing" for m in messages):
+        facts.uncertain = uncertain(tx)
     return facts
 
 
@@ -137,6 +163,61 @@ def quoted(tx: Connection, loops: Sequence[str]) -> dict[str, list[Event]]:
     for loop, kind, at, data, body in tx.execute(query):
         event = Event(kind, at, json.loads(data), json.loads(body or "{}"))
         found.setdefault(loop, []).append(event)
+    return found
+
+
+def uncertain(tx: Connection) -> Any:
+    """How many clocks wait for a calendar, and when the `first` of them is due."""
+    query = select(func.count().label("clocks"), func.min(CLOCKS.c.due_at).label("first"))
+    return tx.execute(query.where(text(UNCERTAIN))).one()
+
+
+def alerts(tx: Connection, messages: Sequence[Any]) -> dict[str, Any]:
+    """The red alerts that messages are about, by their ids."""
+    values = [m.values or {} for m in messages if m.template == "red_alert"]
+    said = {v["alert"]: v.get("feedback") for v in values}
+    if not said:
+        return {}
+    item = FEEDBACK.c.id.in_(sorted(filter(None, said.values())))
+    texts = {
+        row.id: row.text for row in tx.execute(select(FEEDBACK.c.id, FEEDBACK.c.text).where(item))
+    }
+    same = (CONVERSATIONS.c.source == ALERTS.c.source) & (
+        CONVERSATIONS.c.name == ALERTS.c.conversation
+    )
+    query = (
+        select(ALERTS, CONVERSATIONS.c.record)
+        .outerjoin(CONVERSATIONS, same)
+        .where(ALERTS.c.id.in_(sorted(said)))
+    )
+    return {row.id: (row, texts.get(said[row.id] or ""), row.record) for row in tx.execute(query)}
+
+
+def approvals(tx: Connection, messages: Sequence[Any]) -> dict[str, Any]:
+    """The approvals that messages are about, by their ids."""
+    named = sorted({m.values["approval"] for m in messages if "approval" in (m.values or {})})
+    if not named:
+        return {}
+    return {row.id: row for row in tx.execute(select(APPROVALS).where(APPROVALS.c.id.in_(named)))}
+
+
+def decisions(tx: Connection, rows: Iterable[Any]) -> dict[str, list[Event]]:
+    """Approval -> its events with what people said, in order; `rows` are of approvals."""
+    loops = {row.id: row.loop_id for row in rows}
+    if not loops:
+        return {}
+    theirs = EVENTS.c.loop_id.in_(sorted(filter(None, loops.values())))
+    alone = EVENTS.c.loop_id.is_(None) if None in loops.values() else false()
+    query = (
+        select(EVENTS.c.kind, EVENTS.c.at, EVENTS.c.data, BODIES.c.body)
+        .outerjoin(BODIES, BODIES.c.event_id == EVENTS.c.event_id)
+        .where(EVENTS.c.kind.in_(DECIDING), theirs | alone)
+        .order_by(EVENTS.c.seq)
+    )
+    found: dict[str, list[Event]] = {}
+    for kind, at, data, body in tx.execute(query):
+        event = Event(kind, at, json.loads(data), json.loads(body or "{}"))
+        found.setdefault(event.data["approval"], []).append(event)
     return found
 
 

@@ -7,7 +7,7 @@ order, and returns the changes for the door. Nothing is written here.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -19,12 +19,15 @@ from models.base import table
 from models.issue import Proposal
 from models.kinds import EventKind, IssueState, LoopKind, LoopState, Relation
 from policy.assign import Assignment, assign
+from policy.organisation import Organisation
 from policy.relate import Known, Relating, relate
 from policy.route import FEATURES, Circumstances, Decision, Features, features_from
+from policy.verify import hears_of_reopening
 from tasks.change import Change, NewMessage
 from tasks.clocks import names_of
 from tasks.identify import propose
 from tasks.known import Context, Found, likeness_of, load_context, number_hash
+from tasks.people import today
 from tasks.settle import stamped
 from tasks.workspace import Workspace
 
@@ -198,7 +201,8 @@ class Opener:
         row, messages = self.context.routes.get(loop), tuple[NewMessage, ...]()
         if row is not None:
             key = f"loop_reopened:{loop}:{found.issue_id}"
-            messages = (NewMessage(key, "loop_reopened", row.lead),)
+            organisation, day = self.ws.published.documents.organisation, today(self.ws, self.now)
+            messages = tell_reopened(organisation, row.lead, key, day)
             data |= clocks_anew(self.ws, row, self.now)
         self.add(Change(loop, EventKind.LOOP_REOPENED, data, messages=messages))
 
@@ -248,6 +252,17 @@ def clocks_anew(ws: Workspace, row: Any, now: datetime) -> dict[str, str]:
     return ws.clocks.at_assignment(
         names_of(row.clocks), LoopKind(row.kind), row.lead, row.ladder, now
     )
+
+
+def tell_reopened(
+    organisation: Organisation, lead: str, key: str, day: date
+) -> tuple[NewMessage, ...]:
+    """What the lead unit and its manager get when a loop is open again."""
+    unit = NewMessage(key, "loop_reopened", lead)
+    above = hears_of_reopening(organisation, lead, day.isoformat())
+    if above is None:
+        return (unit,)
+    return unit, NewMessage(f"{key}:manager", "loop_reopened", lead, person=above.id)
 
 
 def assign_ticket(

@@ -15,8 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from loopwright.db import bulk_insert
-from loopwright.history.append import append
-from loopwright.history.envelope import SYSTEM, Event, seal
+from loopwright.history.envelope import SYSTEM, Event
 from loopwright.ids import uuid7
 from loopwright.log import log
 from models.base import table
@@ -26,7 +25,11 @@ from notifications.registry import WECOM
 from notifications.retry import ATTEMPTS, backoff
 from notifications.wecom_text import robot_key
 from tasks.address import way_out
+from tasks.approve_documents import approved_templates
+from tasks.change import change
+from tasks.settle import stamped
 from tasks.tally import Tally
+from tasks.tell import told_by_messages
 from tasks.workspace import Workspace
 
 MESSAGES = table(Message)
@@ -58,13 +61,20 @@ class Attempt:
     retry_after: timedelta | None = None
 
 
-def claim(ws: Workspace, token: str, now: datetime, limit: int) -> Sequence[Any]:
+def claim(
+    ws: Workspace,
+    token: str,
+    now: datetime,
+    limit: int,
+    customers: bool | None = None,
+    template: str | None = None,
+) -> Sequence[Any]:
     """Lease due messages by moving their due time to the lease's end; one attempt is counted.
 
     What goes beside them by WeCom is queued and leased with them.
     """
     with ws.db.begin() as tx:
-        ids = list(tx.execute(due(now, limit)).scalars())
+        ids = list(tx.execute(due(now, limit, customers, template)).scalars())
         if not ids:
             return []
         ids += queue_beside(tx, ws, ids, now)
@@ -92,15 +102,19 @@ def claim(ws: Workspace, token: str, now: datetime, limit: int) -> Sequence[Any]
     return messages
 
 
-def due(now: datetime, limit: int) -> Any:
-    """The sweep's query; one partial index answers it on both databases."""
-    return (
-        select(MESSAGES.c.id)
-        .where(MESSAGES.c.state == "queued", MESSAGES.c.due_at <= now)
-        .order_by(MESSAGES.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
+def due(
+    now: datetime, limit: int, customers: bool | None = None, template: str | None = None
+) -> Any:
+    """The sweep's query; one partial index answers it on both databases.
+
+    `customers`: only messages to them, or only the others. `template`: only its messages.
+    """
+    query = select(MESSAGES.c.id).where(MESSAGES.c.state == "queued", MESSAGES.c.due_at <= now)
+    if customers is not None:
+        query = query.where((MESSAGES.c.channel == Channel.CUSTOMER) == customers)
+    if template is not None:
+        query = query.where(MESSAGES.c.template == template)
+    return query.order_by(MESSAGES.c.due_at).limit(limit).with_for_update(skip_locked=True)
 
 
 def queue_beside(tx: Connection, ws: Workspace, ids: Sequence[str], now: datetime) -> list[str]:
@@ -159,9 +173,11 @@ def maybe_sent(tx: Connection, messages: Sequence[Any]) -> set[str]:
 def record(
     ws: Workspace, token: str, attempts: Sequence[Attempt], transport: str, now: datetime
 ) -> DeliveryCounts:
-    """Write the outcomes, fenced by the lease's token, with one history event per final fate."""
+    """Write the outcomes, fenced by the lease's token, with one history event per final fate; who
+    was told something by them, was told it in the same transaction."""
     versions = {t.id: t.version for t in ws.published.documents.templates}
     with ws.db.begin() as tx:
+        approvals = approvals_of(tx, ws, attempts)
         held = still_held(tx, token, attempts)
         rows = [outcome(attempt, token, now) for attempt in held]
         if rows:
@@ -177,15 +193,14 @@ def record(
             ),
             [delivery(attempt, versions, now) for attempt in attempts],
         )
-        append(
-            tx,
-            [
-                seal(event)
-                for attempt, row in zip(held, rows, strict=True)
-                if (event := told(ws, attempt, row["state"], versions, transport, now))
-            ],
-        )
-    fates = [row["state"] for row in rows]
+        final = [
+            event
+            for attempt, row in zip(held, rows, strict=True)
+            if (event := told(ws, attempt, row["state"], versions, approvals, transport, now))
+        ]
+        fates = [row["state"] for row in rows]
+        sent = [a.message for a, f in zip(held, fates, strict=True) if f == MessageState.SENT]
+        change(tx, stamped(ws, told_by_messages(tx, sent)), now, final)
     counts = DeliveryCounts(
         fates.count(MessageState.SENT),
         fates.count(MessageState.QUEUED),
@@ -193,6 +208,12 @@ def record(
     )
     log.info("lease.delivered", run=ws.run, **vars(counts))
     return counts
+
+
+def approvals_of(tx: Connection, ws: Workspace, attempts: Sequence[Attempt]) -> dict[str, str]:
+    """Template -> its approval, when any of these went to a customer."""
+    to_customers = any(attempt.message.channel == Channel.CUSTOMER for attempt in attempts)
+    return approved_templates(tx, ws) if to_customers else {}
 
 
 def still_held(tx: Connection, token: str, attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -263,6 +284,7 @@ def told(
     attempt: Attempt,
     state: MessageState,
     versions: dict[str, str],
+    approvals: dict[str, str],
     transport: str,
     now: datetime,
 ) -> Event | None:
@@ -281,6 +303,8 @@ def told(
         "attempts": message.attempts,
         "transport": transport,
     }
+    if approval := approvals.get(message.template):
+        data["approval"] = approval
     return Event(
         uuid7(),
         kind,

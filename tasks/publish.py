@@ -14,16 +14,19 @@ from pathlib import Path
 from sqlalchemy import Connection, func, insert, select
 
 from loopwright.db import Database
-from loopwright.errors import DocumentError, EnvironmentFault, InputError
+from loopwright.errors import DocumentError, EnvironmentFault, FindingError, InputError
 from loopwright.history.append import append
 from loopwright.history.envelope import Actor, Event, Scalar, seal
 from loopwright.ids import uuid7
+from models.approval import Approval
 from models.base import table
 from models.document import Document, Publication
-from models.kinds import EventKind
+from models.kinds import ApprovalKind, ApprovalState, EventKind
 from notifications.lint import lint_template
+from policy.approval import rules_of
 from policy.documents import DocumentSet, Mistake, is_document, load_set
 
+APPROVALS = table(Approval)
 DOCUMENTS = table(Document)
 PUBLICATIONS = table(Publication)
 
@@ -143,7 +146,28 @@ def documents_only(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def publish(db: Database, files: Mapping[str, bytes], by: Actor, now: datetime) -> Published:
-    """Store a set as the one that runs from now on. Raises DocumentError for a broken one."""
+    """Store a set as the one that runs from now on.
+
+    Raises DocumentError for a broken one, FindingError where the documents that run want another
+    person to approve it first.
+    """
+    documents, total = checked(files), set_hash(files)
+    with db.begin() as tx:
+        number = (tx.execute(select(func.max(PUBLICATIONS.c.number))).scalar() or 0) + 1
+        running = documents_of(tx, number - 1)
+        approval = granted_publication(tx, total)
+        if demands_approval(running) and approval is None:
+            raise FindingError(
+                f"the set {total[:12]} has not been approved",
+                "`loopwright org publish FOLDER --request --as PERSON` asks for it",
+            )
+        staff = changes_of_staff(staff_of(documents), staff_of(running))
+        store(tx, number, total, files, by, now, staff, approval)
+    return Published(number, total, documents, files)
+
+
+def checked(files: Mapping[str, bytes]) -> DocumentSet:
+    """The set's documents. Raises DocumentError with every mistake."""
     documents, mistakes = check(files)
     if documents is None:
         raise DocumentError(
@@ -151,12 +175,32 @@ def publish(db: Database, files: Mapping[str, bytes], by: Actor, now: datetime) 
             [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes],
             "mend them, check with `loopwright org lint`, publish again",
         )
-    total = set_hash(files)
-    with db.begin() as tx:
-        number = (tx.execute(select(func.max(PUBLICATIONS.c.number))).scalar() or 0) + 1
-        staff = staff_of(documents), staff_of(documents_of(tx, number - 1))
-        store(tx, number, total, files, by, now, changes_of_staff(*staff))
-    return Published(number, total, documents, files)
+    return documents
+
+
+def demands_approval(running: DocumentSet | None) -> bool:
+    """Whether the next set must be approved: as the one that runs says, so that no draft frees
+    itself of it. The first one need not, nor those of an example."""
+    if running is None or running.organisation.example:
+        return False
+    return bool(rules_of(running.rulebook.approvals, ApprovalKind.PUBLICATION))
+
+
+def is_unapproved(db: Database, files: Mapping[str, bytes]) -> bool:
+    """Whether another person must approve this set before it can be published."""
+    with db.read() as tx:
+        number = tx.execute(select(func.max(PUBLICATIONS.c.number))).scalar() or 0
+        wanted = demands_approval(documents_of(tx, number))
+        return wanted and granted_publication(tx, set_hash(files)) is None
+
+
+def granted_publication(tx: Connection, total: str) -> str | None:
+    """The approval of a set of this hash; None when it has none."""
+    mine = APPROVALS.c.loop_id.is_(None) & (APPROVALS.c.kind == ApprovalKind.PUBLICATION)
+    query = select(APPROVALS.c.id, APPROVALS.c.terms)
+    granted = query.where(mine, APPROVALS.c.state == ApprovalState.GRANTED)
+    found = (row.id for row in tx.execute(granted) if row.terms["sha256"] == total)
+    return next(found, None)
 
 
 Staff = Mapping[str, tuple[str, tuple[str, ...]]]
@@ -190,6 +234,7 @@ def store(
     by: Actor,
     now: datetime,
     staff: Mapping[str, Mapping[str, list[str]]],
+    approval: str | None,
 ) -> None:
     tx.execute(
         insert(PUBLICATIONS).values(
@@ -206,6 +251,7 @@ def store(
     hashes = {name: digest(content) for name, content in sorted(files.items())}
     data: dict[str, Scalar] = {"publication": number, "sha256": total, "files": len(files)}
     data |= {f"people_{name}": len(people) for name, people in staff.items()}
+    data |= {"approval": approval} if approval else {}
     body = {"files": hashes, "people": staff}
     event = Event(uuid7(), EventKind.DOCUMENTS_PUBLISHED, now, by, data, body=body)
     append(tx, [seal(event)])

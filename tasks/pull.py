@@ -15,6 +15,7 @@ from models.feedback import Intake, SourceState
 from models.kinds import EventKind
 from policy.source_spec import SourceSpec
 from sources.http_pull import PullState, fetch
+from tasks.follow import files_of, follow_source, grown_files
 from tasks.ingest import Counts, finish_interrupted, ingest, ingest_file, refuse_stopped, save_state
 from tasks.workspace import Workspace
 
@@ -44,7 +45,9 @@ def pull_source(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts:
     """Everything new from one source. Raises SourceError or SourceStopped, keeping what came."""
     refuse_stopped(ws, spec)
     total = finish_interrupted(ws, spec, now)
-    if not reads_files(spec):
+    if spec.follow:
+        total += follow_source(ws, spec, now)
+    elif not reads_files(spec):
         total += pull_pages(ws, spec, now)
     else:
         for path in new_files(ws, spec):
@@ -73,9 +76,8 @@ def pull_pages(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts:
 
 def new_files(ws: Workspace, spec: SourceSpec) -> Sequence[Path]:
     """Files of the source's folder that were not read to the end in their present form."""
-    pattern = (spec.fetch.path if spec.fetch else None) or f"{spec.name}/*"
-    pattern = pattern.removeprefix("inbox/")
-    found = sorted(p for p in ws.settings.inbox.glob(pattern) if p.is_file())
+    if spec.follow:
+        return grown_files(ws, spec)
     query = select(INTAKES.c.name, INTAKES.c.cursor).where(
         INTAKES.c.source == spec.name,
         INTAKES.c.sha256.is_not(None),
@@ -84,9 +86,8 @@ def new_files(ws: Workspace, spec: SourceSpec) -> Sequence[Path]:
         known = {(row.name, row.cursor) for row in tx.execute(query)}
     return [
         p
-        for p in found
+        for p in files_of(ws, spec)
         if (p.name, f"{p.stat().st_size}:{p.stat().st_mtime_ns}") not in known
-        and not p.name.startswith(".")
     ]
 
 

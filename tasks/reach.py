@@ -8,7 +8,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from functools import cache
 from typing import Any
 
@@ -18,7 +17,7 @@ from models.base import table
 from models.customer import Customer, CustomerSnapshot
 from models.feedback import Feedback, Intake, RawItem
 from models.issue import Issue
-from models.kinds import Relation
+from models.kinds import Relation, Way
 from models.loop import Loop, LoopIssue
 from notifications.registry import WECOM
 from sources.errors import RecordError, SourceError
@@ -43,15 +42,6 @@ MAIL, CALL = "mail", "call"
 LANGUAGES = ("zh", "en")
 # One plain address: no list, no name, nothing that could end a header.
 ADDRESS = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]+(\.[\w-]+)+", re.ASCII)
-
-
-class Way(StrEnum):
-    """How a customer can be asked, or why not."""
-
-    MAIL = "mail"
-    CALL = "call"
-    OPTED_OUT = "opted_out"
-    UNREACHABLE = "unreachable"
 
 
 @dataclass
@@ -81,14 +71,24 @@ def addresses(tx: Connection, ws: Workspace, loops: Sequence[str], now: datetime
     return {loop: reach.address for loop, reach in found.items() if reach.address}
 
 
-def ways(tx: Connection, ws: Workspace, loops: Sequence[str], now: datetime) -> dict[str, Way]:
+def ways(
+    tx: Connection,
+    ws: Workspace,
+    loops: Sequence[str],
+    now: datetime,
+    no_mail: Collection[str] = (),
+) -> dict[str, Way]:
     """Loop id -> how its customer can be asked, for every loop given.
 
     `opted_out`: refused mail and calls; `unreachable`: nobody knows who it was, or no way is left.
+    `no_mail`: loops whose customers mail did not reach.
     """
-    can_mail = ws.settings.messages.transport != WECOM
+    mails = ws.settings.messages.transport != WECOM
     found = reaches(tx, ws, loops, now)
-    return {loop: found[loop].way(can_mail) if loop in found else Way.UNREACHABLE for loop in loops}
+    return {
+        loop: found[loop].way(mails and loop not in no_mail) if loop in found else Way.UNREACHABLE
+        for loop in loops
+    }
 
 
 def languages(tx: Connection, loops: Sequence[str]) -> dict[str, str]:
@@ -126,6 +126,17 @@ def survivors(tx: Connection, customers: Collection[str]) -> dict[str, str]:
         into = {row.id: row.merged_into for row in found}
         same = {customer: into.get(one, one) for customer, one in same.items()}
     return same
+
+
+def namesakes(tx: Connection, same: Mapping[str, str]) -> dict[str, str]:
+    """As `survivors` gave it, with everybody else who turned out to be one of them."""
+    known, newest = dict(same), sorted(set(same.values()))
+    while newest:
+        query = select(CUSTOMERS.c.id, CUSTOMERS.c.merged_into)
+        rows = tx.execute(query.where(CUSTOMERS.c.merged_into.in_(newest))).all()
+        newest = [row.id for row in rows if row.id not in known]
+        known |= {row.id: known.get(row.merged_into, row.merged_into) for row in rows}
+    return known | {one: one for one in same.values()}
 
 
 def read_snapshots(tx: Connection, known: Mapping[str, Reach], now: datetime) -> None:

@@ -1,4 +1,5 @@
-"""Do the tables follow from the history? Fold every loop's events and compare the rows."""
+"""Do the tables follow from the history? Fold every loop's events, and those of the approvals that
+belong to none, and compare the rows."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from models.approval import Approval
 from models.base import table
@@ -17,6 +18,7 @@ from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.ticket import Ticket
 from models.verification import Verification
+from policy.effects.approvals import EFFECTS as EFFECTS_OF_APPROVALS
 from policy.story import Happening, Refused, Story
 from policy.transitions import apply
 
@@ -69,10 +71,11 @@ class Replay:
 
 
 def replay(tx: Connection) -> Replay:
-    """Rebuild all loops and what belongs to them from events; compare with the tables."""
+    """Rebuild loops, what belongs to them, and approvals from events; compare with the tables."""
     result = Replay()
     for stories in story_pages(tx, result):
         compare(tx, stories, result)
+    compare_loopless(tx, result)
     for kept, _ in TABLES:
         result.stored += tx.execute(select(func.count()).select_from(kept)).scalar_one()
     if result.stored != result.made:
@@ -83,15 +86,7 @@ def replay(tx: Connection) -> Replay:
 def story_pages(tx: Connection, result: Replay) -> Iterator[dict[str, Story]]:
     stories: dict[str, Story] = {}
     query = (
-        select(
-            EVENTS.c.loop_id,
-            EVENTS.c.kind,
-            EVENTS.c.at,
-            EVENTS.c.data,
-            EVENTS.c.policy_version,
-            EVENTS.c.rule_version,
-            EVENTS.c.seq,
-        )
+        read_events()
         .where(EVENTS.c.loop_id.is_not(None))
         .order_by(EVENTS.c.loop_id, EVENTS.c.loop_seq)
         .execution_options(yield_per=PAGE)
@@ -104,23 +99,53 @@ def story_pages(tx: Connection, result: Replay) -> Iterator[dict[str, Story]]:
     yield stories
 
 
+def read_events() -> Select[Any]:
+    return select(
+        EVENTS.c.loop_id,
+        EVENTS.c.kind,
+        EVENTS.c.at,
+        EVENTS.c.data,
+        EVENTS.c.policy_version,
+        EVENTS.c.rule_version,
+        EVENTS.c.seq,
+    )
+
+
 def rebuild(loop: str, events: Iterator[Any], result: Replay) -> Story:
     story = Story()
     for row in events:
         result.events += 1
-        happening = Happening(
-            loop,
-            EventKind(row.kind),
-            json.loads(row.data),
-            row.at,
-            row.policy_version,
-            row.rule_version,
-        )
         try:
-            apply(story, happening)
+            apply(story, happening(loop, row))
         except Refused as refusal:
             result.differ(f"seq {row.seq}: {refusal}")
     return story
+
+
+def happening(loop: str, row: Any) -> Happening:
+    return Happening(
+        loop,
+        EventKind(row.kind),
+        json.loads(row.data),
+        row.at,
+        row.policy_version,
+        row.rule_version,
+    )
+
+
+def compare_loopless(tx: Connection, result: Replay) -> None:
+    """Approvals of documents and templates: their events change no loop."""
+    query = read_events().where(EVENTS.c.loop_id.is_(None), EVENTS.c.kind.in_(EFFECTS_OF_APPROVALS))
+    story = Story()
+    for row in tx.execute(query.order_by(EVENTS.c.seq)):
+        result.events += 1
+        try:
+            EFFECTS_OF_APPROVALS[EventKind(row.kind)](story, happening("", row))
+        except Refused as refusal:
+            result.differ(f"seq {row.seq}: {refusal}")
+    stored = select(APPROVALS).where(APPROVALS.c.loop_id.is_(None))
+    found = {(row["id"],): dict(row) for row in tx.execute(stored).mappings()}
+    compare_rows("approval", found, {(a["id"],): a for a in story.approvals.values()}, result)
 
 
 def compare(tx: Connection, stories: dict[str, Story], result: Replay) -> None:
@@ -131,9 +156,15 @@ def compare(tx: Connection, stories: dict[str, Story], result: Replay) -> None:
         query = select(kept).where(kept.c[column].in_(list(stories)))
         found = {tuple(row[k] for k in keys): dict(row) for row in tx.execute(query).mappings()}
         expected = {tuple(row[k] for k in keys): row for row in made}
-        result.made += len(expected)
-        for key in found.keys() | expected.keys():
-            compare_row(kept.name, key, found.get(key), expected.get(key), result)
+        compare_rows(kept.name, found, expected, result)
+
+
+def compare_rows(
+    table: str, found: dict[Any, dict[str, Any]], made: dict[Any, dict[str, Any]], result: Replay
+) -> None:
+    result.made += len(made)
+    for key in found.keys() | made.keys():
+        compare_row(table, key, found.get(key), made.get(key), result)
 
 
 def compare_row(

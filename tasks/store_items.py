@@ -1,7 +1,7 @@
 """Parsed items into their tables: feedback with its batch, customers, measures, journey events."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -46,8 +46,14 @@ def store_items(
         STORES[spec.yields](tx, Chunk(ws, spec, items, now))
 
 
-def store_feedback(tx: Connection, chunk: Chunk) -> None:
-    """Feedback rows, and one batch that lets triage find them."""
+def store_cases(tx: Connection, chunk: Chunk) -> None:
+    """What was said in an older system's cases; no batch waits, since a person imports them."""
+    said = [(raw_id, version, before, item.said) for raw_id, version, before, item in chunk.items]
+    store_feedback(tx, replace(chunk, items=said), done_at=chunk.now)
+
+
+def store_feedback(tx: Connection, chunk: Chunk, done_at: datetime | None = None) -> None:
+    """Feedback rows, and one batch that lets triage find them, unless it is done already."""
     items = linked(tx, chunk.items)
     people = [chunk.ws.hasher.keys(item.customer_keys) for *_, item in items]
     customers = identify(tx, people, chunk.now)
@@ -60,10 +66,11 @@ def store_feedback(tx: Connection, chunk: Chunk) -> None:
                 "id": batch,
                 "source": chunk.spec.name,
                 "size": len(chunk.items),
-                "position": 0,
+                "position": len(chunk.items) if done_at else 0,
                 "attempts": 0,
                 "lease_until": chunk.now,
                 "created_at": chunk.now,
+                "done_at": done_at,
             }
         ],
     )
@@ -226,4 +233,5 @@ STORES: Mapping[Yields, Callable[[Connection, Chunk], None]] = {
     Yields.CUSTOMERS: store_customers,
     Yields.MEASURES: store_measures,
     Yields.JOURNEY_EVENTS: store_journey_events,
+    Yields.CASES: store_cases,
 }

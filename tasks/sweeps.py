@@ -19,13 +19,15 @@ from models.kinds import MessageState
 from models.message import Message
 from tasks.deliver import deliver_lease
 from tasks.ingest import Counts, IntakeTaken
+from tasks.measure_effects import EffectCounts, measure, reopen_relapsed
 from tasks.outbox import DeliveryCounts
 from tasks.publish_checkpoints import PublishCounts, publish
 from tasks.pull import new_files, pull_source, reads_files, sources_to_pull
+from tasks.recompute import RecomputeCounts, follow_calendars
 from tasks.review_causes import ReviewCounts, link_loops, open_candidates
 from tasks.seal_history import seal, unsealed
 from tasks.triage import MAX_ATTEMPTS, TriageCounts, remind_triage, triage_lease
-from tasks.verify import VerifyCounts, ask, close_silent, resolved, unanswered
+from tasks.verify import VerifyCounts, ask, follow_up, resolved, unanswered
 from tasks.watch_clocks import WatchCounts, watch_lease
 from tasks.workspace import Workspace
 
@@ -71,34 +73,44 @@ async def triage_feedback(ws: Workspace, clock: Clock, step: Step = call) -> dic
     return vars(total)
 
 
-async def deliver_messages(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
-    """Claim due messages, send, record, until none is due."""
+async def deliver_messages(
+    ws: Workspace, clock: Clock, step: Step = call, customers: bool | None = None
+) -> dict[str, int]:
+    """Claim due messages, send, record, until none is due.
+
+    `customers`: only those to them, or only the others; None: all.
+    """
     total = DeliveryCounts()
-    while counts := await step("deliver a lease", partial(deliver_lease, ws, clock())):
+    lease = partial(deliver_lease, customers=customers)
+    while counts := await step("deliver a lease", partial(lease, ws, clock())):
         total += counts
     return vars(total)
 
 
 async def watch_clocks(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
-    """Remind, note breaches, climb ladders, until no clock is due."""
+    """Follow new calendars; remind, note breaches, climb ladders, until no clock is due."""
+    counted: RecomputeCounts = step("follow the calendars", partial(follow_calendars, ws, clock()))
     total = WatchCounts()
     while counts := step("watch a lease", partial(watch_lease, ws, clock())):
         total += counts
-    return vars(total)
+    return vars(total) | vars(counted)
 
 
 async def verify_resolutions(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
-    """Ask the customers of resolved loops; close those of customers who stayed silent."""
+    """Ask the customers of resolved loops; ask again who does not answer, then close."""
     total: VerifyCounts = step("ask customers", partial(ask, ws, clock()))
-    total += step("end silences", partial(close_silent, ws, clock()))
+    total += step("ask again, end silences", partial(follow_up, ws, clock()))
     return vars(total)
 
 
 async def review_causes(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
-    """Open a candidate for each recurring cause; hang customers' loops on their big loop."""
+    """Reopen what is back; open a candidate for each recurring cause; hang customers' loops on
+    their big loop; measure what was done."""
+    effects: EffectCounts = step("look for relapses", partial(reopen_relapsed, ws, clock()))
     total: ReviewCounts = step("look for recurring causes", partial(open_candidates, ws, clock()))
     total += step("link customers' loops", partial(link_loops, ws, clock()))
-    return vars(total)
+    effects += step("measure effects", partial(measure, ws, clock()))
+    return vars(total) | vars(effects)
 
 
 async def seal_history(ws: Workspace, clock: Clock, step: Step = call) -> dict[str, int]:
@@ -124,7 +136,7 @@ def waiting(ws: Workspace, now: datetime) -> dict[str, int]:
         queued = (MESSAGES.c.state == MessageState.QUEUED) & (MESSAGES.c.due_at <= now)
         messages = tx.execute(select(func.count()).where(queued)).scalar_one()
         clocks = tx.execute(select(func.count()).where(CLOCKS.c.next_at <= now)).scalar_one()
-        questions, silences = (count_of(tx, found) for found in (resolved(), unanswered(now)))
+        questions, silences = (count_of(tx, found) for found in (resolved(now), unanswered(now)))
     return {
         "files": files,
         "feedback": int(feedback),

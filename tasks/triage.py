@@ -6,7 +6,7 @@ tickets, history and messages are written, and the batch's position moves on.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -26,10 +26,12 @@ from models.feedback import Batch, Feedback
 from models.issue import Issue
 from models.kinds import EventKind, IssueState
 from policy.classify import Opinion, Reading, Utterance
+from policy.route import Circumstances
 from tasks.change import NewMessage, change, message_row
 from tasks.known import Found
 from tasks.open_loops import Opening, open_loops
 from tasks.outbox import insert_once
+from tasks.red_channel import Heard, alarms, link_loops, named, raise_alerts
 from tasks.tally import Tally
 from tasks.workspace import Workspace, drop_garbage
 
@@ -43,6 +45,8 @@ PIECE_OPENING = 300
 """Issues that may open loops in one transaction: each makes up to three events."""
 PIECE = 5_000
 MAX_ATTEMPTS = 8
+RECENT = timedelta(days=7)
+"""Older words, such as those of a first import, are too late for the red channel."""
 # Few enough that a second worker finds batches that are not being looked at.
 MOST_BATCHES = 10
 
@@ -214,9 +218,40 @@ def settle(ws: Workspace, batch: Claimed, piece: Piece, now: datetime) -> Triage
         found = piece.issues()
         opening = open_loops(tx, ws, found, now)
         bulk_insert(tx, ISSUES, [issue_row(ws, f, opening) for f in found])
-        change(tx, opening.changes, now, [triaged(ws, batch, piece, found, opening, now)])
+        red = named(tx, ws, alarms(tx, ws, heard(ws, found, opening, now)))
+        alerts = raise_alerts(tx, ws, red, now)
+        event = triaged(ws, batch, piece, found, opening, now)
+        change(tx, opening.changes, now, [event, *alerts])
+        link_loops(tx, red)
         opening.propose_merges(tx, now)
     return counts_of(piece, found, opening)
+
+
+def heard(
+    ws: Workspace, found: Iterable[Found], opening: Opening, now: datetime
+) -> Iterator[Heard]:
+    """Every issue that is recent enough to be a matter of minutes, as the red rules ask for it."""
+    loops: dict[str, str] = {}
+    for one in opening.changes:
+        if "issue" in one.data:
+            loops.setdefault(str(one.data["issue"]), one.loop)
+    for issue in found:
+        row, spec = issue.row, ws.sources.get(issue.row.source)
+        late = timedelta(days=spec.expected_days_late if spec else 0)
+        if now - row.received_at <= RECENT + late:
+            known = Circumstances(row.channel, row.source, row.language or "", row.rating)
+            yield Heard(
+                row.source,
+                "",
+                issue.reading,
+                known,
+                row.customer_id,
+                row.unit,
+                row.arrived_at,
+                row.received_at,
+                row.id,
+                loops.get(issue.issue_id),
+            )
 
 
 def advance(tx: Connection, batch: Claimed, upto: int, now: datetime) -> None:

@@ -5,7 +5,9 @@ lock, and takes what is due through the door, which refuses a moment that was ta
 somebody else works on are skipped and found by the next look.
 """
 
-from collections.abc import Sequence
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,12 +18,15 @@ from loopwright.db import retry_conflicts
 from loopwright.log import log
 from models.base import table
 from models.clock import Clock
-from models.kinds import EventKind
+from models.history import HistoryEvent
+from models.kinds import ClockKind, EventKind
 from models.loop import Loop
 from models.ticket import Ticket
 from policy.climb import Act, Recipient, Ticking, acts, next_moment, undisturbed
 from policy.clock_notation import iso
+from policy.organisation import Organisation
 from tasks.change import Change, NewMessage, change
+from tasks.people import organisation_now
 from tasks.settle import stamped
 from tasks.tally import Tally
 from tasks.workspace import Workspace
@@ -29,6 +34,7 @@ from tasks.workspace import Workspace
 LOOPS = table(Loop)
 CLOCKS = table(Clock)
 TICKETS = table(Ticket)
+EVENTS = table(HistoryEvent)
 
 LEASED_CLOCKS = 200
 """In one transaction: each makes a handful of events at most."""
@@ -58,7 +64,8 @@ def watch_lease(ws: Workspace, now: datetime, limit: int = LEASED_CLOCKS) -> Wat
             clocks = claim(tx, now, limit)
             if not clocks:
                 return None
-            changes = [made for clock in clocks for made in changes_of(ws, clock, now)]
+            watch = Watch(ws, organisation_now(ws, tx, now), told_by(tx, clocks), now)
+            changes = [made for clock in clocks for made in watch.changes_of(clock)]
             change(tx, stamped(ws, changes), now)
             return counts_of(changes)
 
@@ -90,7 +97,15 @@ def claim(tx: Connection, now: datetime, limit: int) -> Sequence[Any]:
     )
     held = tx.execute(mine).scalars().all()
     query = (
-        select(CLOCKS, LOOPS.c.lead, LOOPS.c.ladder, TICKETS.c.unit)
+        select(
+            CLOCKS,
+            LOOPS.c.lead,
+            LOOPS.c.ladder,
+            LOOPS.c.policy,
+            TICKETS.c.unit,
+            TICKETS.c.accepted_at,
+            TICKETS.c.active_at,
+        )
         .join(LOOPS, LOOPS.c.id == CLOCKS.c.loop_id)
         .outerjoin(TICKETS, TICKETS.c.id == CLOCKS.c.ticket_id)
         .where(CLOCKS.c.id.in_([row.id for row in found]), LOOPS.c.id.in_(held))
@@ -101,28 +116,63 @@ def claim(tx: Connection, now: datetime, limit: int) -> Sequence[Any]:
     return tx.execute(query).all()
 
 
-def changes_of(ws: Workspace, clock: Any, now: datetime) -> list[Change]:
-    """Everything a clock is due for by now."""
-    documents, clocks = ws.published.documents, ws.clocks
-    unit = clock.unit or clock.lead or documents.organisation.operations
-    spec, ladder = clocks.specs.get(clock.spec), clocks.ladders.get(clock.ladder or "")
-    if spec is None:
-        # Its specification is no longer published: note the breach, and leave it at that.
-        return [change_of(ws, clock, Act("breach", None, Recipient(unit)), now)]
-    ticking = Ticking(
-        clock.started_at,
-        clock.due_at,
-        clock.reminded_at is not None,
-        clock.breached_at,
-        clock.step,
-    )
-    calendar, zone = clocks.calendar(spec, unit), clocks.zone
-    taken = acts(ticking, spec, ladder, calendar, zone, unit, documents.organisation, now)
-    if taken:
-        return [change_of(ws, clock, act, now) for act in taken]
-    # Another ladder or calendar was published since, by which it is too early.
-    later = next_moment(ticking, spec, ladder, calendar, zone, unit, documents.organisation)
-    return [moved(clock, later if later and later > now else None)]
+def told_by(tx: Connection, clocks: Sequence[Any]) -> dict[str, set[Recipient]]:
+    """Whom the steps taken so far told, by clock."""
+    climbing = {clock.loop_id for clock in clocks if clock.step is not None}
+    told: dict[str, set[Recipient]] = defaultdict(set)
+    if climbing:
+        climbed = EVENTS.c.kind == EventKind.CLOCK_CLIMBED
+        query = select(EVENTS.c.data).where(EVENTS.c.loop_id.in_(climbing), climbed)
+        for data in map(json.loads, tx.execute(query).scalars()):
+            if data["unit"] is not None:
+                told[data["clock"]].add(Recipient(data["unit"], data["person"]))
+    return told
+
+
+@dataclass(frozen=True)
+class Watch:
+    """One look at clocks that are due: who is on duty, and whom their ladders have told."""
+
+    ws: Workspace
+    organisation: Organisation
+    told: Mapping[str, set[Recipient]]
+    now: datetime
+
+    def changes_of(self, clock: Any) -> list[Change]:
+        """Everything a clock is due for by now, by what its loop was judged by."""
+        clocks, now = self.ws.clocks_of(clock.policy), self.now
+        unit = clock.unit or clock.lead or self.organisation.operations
+        spec = clocks.specs.get(clock.spec)
+        if spec is None and clock.breached_at is not None:
+            return [moved(clock, None)]
+        if spec is None:
+            # Its specification is nowhere to be read: note the breach, and leave it at that.
+            return [change_of(clock, Act("breach", None, Recipient(unit)), now)]
+        ladder, calendar = clocks.ladder(spec, clock.ladder), clocks.calendar(spec, unit)
+        terms = (spec, ladder, calendar, clocks.zone, unit, self.organisation)
+        ticking = self.ticking(clock)
+        if taken := acts(ticking, *terms, now):
+            # What happens at night is written down at once, and told in the morning.
+            due_at = undisturbed(now, ladder, clocks.zone)
+            return [change_of(clock, act, due_at) for act in taken]
+        # Work shows signs of life, or another calendar was published: it is too early.
+        later = next_moment(ticking, *terms)
+        return [moved(clock, later if later and later > now else None)]
+
+    def ticking(self, clock: Any) -> Ticking:
+        """Acceptance stops the climb of the owner's clock alone: the customer has no less time."""
+        of_owner = clock.kind == ClockKind.OWNER
+        return Ticking(
+            clock.started_at,
+            clock.due_at,
+            clock.reminded_at is not None,
+            clock.breached_at,
+            clock.step,
+            clock.climbed_at,
+            frozenset(self.told.get(clock.id, ())),
+            clock.accepted_at if of_owner else None,
+            clock.active_at if of_owner else None,
+        )
 
 
 def moved(clock: Any, next_at: datetime | None) -> Change:
@@ -130,7 +180,8 @@ def moved(clock: Any, next_at: datetime | None) -> Change:
     return Change(clock.loop_id, EventKind.CLOCK_MOVED, data)
 
 
-def change_of(ws: Workspace, clock: Any, act: Act, now: datetime) -> Change:
+def change_of(clock: Any, act: Act, due_at: datetime) -> Change:
+    """The event of an act, and the message that goes at `due_at`."""
     data: dict[str, Any] = {
         "clock": clock.id,
         "unit": act.to.unit if act.to else None,
@@ -139,22 +190,22 @@ def change_of(ws: Workspace, clock: Any, act: Act, now: datetime) -> Change:
     }
     if act.what == "climb":
         data |= {"step": act.step, "passed": ",".join(act.passed) or None}
-    messages = () if act.to is None else (message_of(ws, clock, act, act.to, now),)
+    messages = () if act.to is None else (message_of(clock, act, act.to, due_at),)
     return Change(clock.loop_id, KINDS[act.what], data, messages=messages)
 
 
-def message_of(ws: Workspace, clock: Any, act: Act, to: Recipient, now: datetime) -> NewMessage:
-    """Held back through the ladder's quiet hours; a breach is told when it happens."""
-    template, ladder = TEMPLATES[act.what], ws.clocks.ladders.get(clock.ladder or "")
-    later = now if act.what == "breach" else undisturbed(now, ladder, ws.clocks.zone)
+def message_of(clock: Any, act: Act, to: Recipient, due_at: datetime) -> NewMessage:
+    template = TEMPLATES[act.what]
+    # An extended clock is reminded of again.
+    again = f":{clock.extension}" if clock.extension else ""
     return NewMessage(
-        f"{template}:{clock.id}:{act.step or act.what}",
+        f"{template}:{clock.id}:{act.step or act.what}{again}",
         template,
         to.unit,
         clock.ticket_id,
         {"clock": clock.id},
         to.person,
-        due_at=later,
+        due_at=due_at,
     )
 
 

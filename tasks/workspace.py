@@ -10,6 +10,7 @@ from loopwright.migrate import require_current
 from loopwright.settings import Settings
 from policy.classify import Classifier
 from policy.linear import LinearModel
+from policy.red import RedRules
 from policy.route import Place, Router, places
 from policy.source_spec import SourceSpec
 from tasks.clocks import Clocks
@@ -26,6 +27,8 @@ class Workspace:
     db: Database
     run: str | None = None
     publication: int | None = field(default=None, repr=False)
+    judged: dict[str, Clocks] = field(default_factory=dict, repr=False)
+    """Publication -> the clocks and ladders of loops that were judged by it."""
 
     @cached_property
     def published(self) -> Published:
@@ -48,12 +51,34 @@ class Workspace:
         return Router(self.published.documents.rulebook)
 
     @cached_property
+    def red_rules(self) -> RedRules:
+        return RedRules(self.published.documents.rulebook)
+
+    @cached_property
     def places(self) -> dict[str, Place]:
         return places(self.published.documents.taxonomy)
 
     @cached_property
     def clocks(self) -> Clocks:
         return Clocks(self.published.documents)
+
+    def clocks_of(self, policy: str | None) -> Clocks:
+        """The clocks and ladders that a loop was judged by, on the calendars of today.
+
+        Those that run now for a publication that cannot be read any more.
+        """
+        if policy is None or policy == self.policy_version:
+            return self.clocks
+        if policy not in self.judged:
+            self.judged[policy] = self.frozen(policy)
+        return self.judged[policy]
+
+    def frozen(self, policy: str) -> Clocks:
+        try:
+            judged = published(self.db, int(policy)).documents
+        except (ValueError, EnvironmentFault):
+            return self.clocks
+        return Clocks(self.published.documents, judged)
 
     @cached_property
     def model(self) -> LinearModel | None:

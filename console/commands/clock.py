@@ -12,8 +12,9 @@ from console.terminal import AsJson, Language, emit, say, table
 from loopwright.errors import InputError
 
 if TYPE_CHECKING:
-    from policy.deadline import Deadline, DeadlineStep
+    from policy.deadline import Course, Deadline, DeadlineStep
     from policy.documents import DocumentSet
+    from policy.regulation import Extension, Regulation
     from policy.timing import ClockSpec
     from policy.working_time import WorkingCalendar
 
@@ -47,6 +48,20 @@ def due(
     clock: Annotated[
         str | None, typer.Option("--clock", help="A clock of the documents, instead of a length.")
     ] = None,
+    regulation: Annotated[
+        str | None, typer.Option("--regulation", help="A regulation: its first clock, or --clock.")
+    ] = None,
+    extension: Annotated[
+        list[str] | None,
+        typer.Option("--extension", help="Extensions of the regulation, in order."),
+    ] = None,
+    more_days: Annotated[
+        int, typer.Option("--more-days", min=0, help="Days granted besides, as the clock counts.")
+    ] = 0,
+    pause: Annotated[
+        list[str] | None,
+        typer.Option("--pause", metavar="FROM/TO", help="When it stood still; any number."),
+    ] = None,
     calendar: Annotated[
         str | None,
         typer.Option("--calendar", help="Working time; default: the clock's or the head unit's."),
@@ -56,27 +71,113 @@ def due(
     as_json: AsJson = False,
 ) -> None:
     """When a clock is due, whether provisionally, and every day on the way."""
-    from policy.deadline import due as due_of
-    from policy.working_time import CalendarError, WorkingCalendar
+    from policy.working_time import WorkingCalendar
 
     known_language(lang)
     found = load_set(documents)
     zone = ZoneInfo(found.organisation.zone)
-    lengths = (business_hours, business_days, calendar_days)
-    spec = spec_of(found, clock, *lengths)
+    law = named("regulation", found.regulations, regulation, "regulation") if regulation else None
+    if law and clock is None and not any((business_hours, business_days, calendar_days)):
+        clock = law.clocks[0].id
+    spec = spec_of(found, clock, business_hours, business_days, calendar_days)
     working = WorkingCalendar(
         named("calendar", found.calendars, calendar or spec.calendar or usual_calendar(found))
     )
+    extensions = extensions_of(law, extension or [])
+    pauses = [parse_span(text, zone) for text in pause or []]
+    course = course_of(extensions, more_days, pauses)
+    deadline = counted(parse_start(start, zone), spec, working, zone, course)
+    document = as_document(deadline, zone, lang) | {
+        "changes": changes_of(law, extensions, more_days, pauses, spec, working, zone, lang),
+        "regulation": law.regulation if law else None,
+        "law": law.law[lang] if law else None,
+    }
+    emit(document, as_json, lambda: tell(deadline, spec, working, zone, lang, document))
+
+
+def counted(
+    start: datetime,
+    spec: "ClockSpec",
+    working: "WorkingCalendar",
+    zone: ZoneInfo,
+    course: "Course",
+) -> "Deadline":
+    from policy.deadline import due as due_of
+    from policy.working_time import CalendarError
+
     try:
-        deadline = due_of(parse_start(start, zone), spec, working, zone)
+        return due_of(start, spec, working, zone, course)
     except (CalendarError, OverflowError) as error:
         fix = "choose a shorter length or another calendar; see `loopwright calendar show NAME`"
         raise InputError(str(error), fix) from error
-    emit(
-        as_document(deadline, zone, lang),
-        as_json,
-        lambda: tell(deadline, spec, working, zone, lang),
-    )
+    except ValueError as error:
+        raise InputError(str(error), "write pauses as FROM/TO, the earlier time first") from error
+
+
+def extensions_of(law: "Regulation | None", names: list[str]) -> list["Extension"]:
+    """The regulation's extensions in the order given. Raises InputError where it allows another."""
+    from policy.regulation import Unlawful, extension_of
+
+    if names and law is None:
+        raise InputError("an extension belongs to a regulation", "name it with --regulation")
+    given: list[Extension] = []
+    for name in names:
+        try:
+            given.append(extension_of(law, name, given[-1].id if given else None))  # type: ignore[arg-type]
+        except Unlawful as refusal:
+            raise InputError(str(refusal), refusal.fix) from refusal
+    return given
+
+
+def course_of(
+    extensions: list["Extension"], more_days: int, pauses: list[tuple[datetime, datetime]]
+) -> "Course":
+    from policy.deadline import Course
+
+    return Course(sum((one.days for one in extensions), more_days), 0.0, tuple(pauses))
+
+
+def changes_of(
+    law: "Regulation | None",
+    extensions: list["Extension"],
+    more_days: int,
+    pauses: list[tuple[datetime, datetime]],
+    spec: "ClockSpec",
+    working: "WorkingCalendar",
+    zone: ZoneInfo,
+    lang: str,
+) -> list[dict[str, Any]]:
+    """What was granted, with its article, and what of the clock's time each pause took."""
+    from policy.deadline import elapsed
+
+    granted = [
+        {
+            "what": "extended",
+            "days": one.days,
+            "why": one.title[lang],
+            "article": law.cite(one.article) if law else None,
+        }
+        for one in extensions
+    ]
+    if more_days:
+        granted.append({"what": "extended", "days": more_days, "why": None, "article": None})
+    stood = [
+        {
+            "what": "paused",
+            "from": first.astimezone(zone).isoformat(),
+            "to": last.astimezone(zone).isoformat(),
+            "minutes": elapsed(first, last, spec, working, zone).total_seconds() / 60,
+        }
+        for first, last in pauses
+    ]
+    return [*granted, *stood]
+
+
+def parse_span(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    first, slash, last = text.partition("/")
+    if not slash:
+        raise InputError(f"{text!r} is not a pause", "write it as FROM/TO, two times")
+    return parse_start(first, zone), parse_start(last, zone)
 
 
 def load_set(folders: list[Path] | None) -> "DocumentSet":
@@ -111,9 +212,9 @@ def spec_of(
     return ClockSpec("asked", kind, title, "receipt", "closed", hours, days, calendar_days)
 
 
-def named(noun: str, specs: tuple[Any, ...], name: str) -> Any:
+def named(noun: str, specs: tuple[Any, ...], name: str, key: str = "id") -> Any:
     """The document entry with that id. Raises InputError with what there is to choose from."""
-    by_id = {spec.id: spec for spec in specs}
+    by_id = {getattr(spec, key): spec for spec in specs}
     if name not in by_id:
         known = ", ".join(sorted(by_id))
         raise InputError(f"there is no {noun} {name!r}", f"use one of: {known}")
@@ -168,6 +269,13 @@ WORDS = {
         "counted": "计入",
         "skipped": "跳过",
         "started": "起算",
+        "paused": "暂停",
+        "added": "补回",
+        "rolled": "顺延",
+        "extended": "延长",
+        "days": "天",
+        "minutes": "分钟",
+        "law": "依据",
     },
     "en": {
         "due": "due",
@@ -178,24 +286,48 @@ WORDS = {
         "counted": "counted",
         "skipped": "skipped",
         "started": "started",
+        "paused": "paused",
+        "added": "added",
+        "rolled": "rolled",
+        "extended": "extended",
+        "days": "days",
+        "minutes": "minutes",
+        "law": "law",
     },
 }
 
 
 def tell(
-    deadline: "Deadline", spec: "ClockSpec", calendar: "WorkingCalendar", zone: ZoneInfo, lang: str
+    deadline: "Deadline",
+    spec: "ClockSpec",
+    calendar: "WorkingCalendar",
+    zone: ZoneInfo,
+    lang: str,
+    document: dict[str, Any],
 ) -> None:
     words: dict[str, Any] = WORDS[lang]
     when = f"{words['due']}: {local(deadline.due, zone):%Y-%m-%d %H:%M} ({zone.key})"
     say(f"{when}  ⚠ {words['provisional']}" if deadline.provisional else when)
     if spec.calendar_days is None:
         say(f"{words['calendar']}: {calendar.spec.id} {calendar.spec.title[lang]}")
+    if document["regulation"]:
+        say(f"{words['law']}: {document['regulation']} {document['law']}")
+    for change in document["changes"]:
+        say(f"{words[change['what']]}: {told_change(change, words)}")
     say()
     rows = [
         (s.day.isoformat(), words[s.what], span(s, zone), f"{s.minutes:g}", s.why[lang])
         for s in deadline.steps
     ]
     table("", words["columns"], rows)
+
+
+def told_change(change: dict[str, Any], words: dict[str, Any]) -> str:
+    if change["what"] == "extended":
+        days = f"{change['days']} {words['days']}"
+        return " · ".join(filter(None, (days, change["why"], change["article"])))
+    took = f"{change['minutes']:g} {words['minutes']}"
+    return f"{change['from'][:16]} – {change['to'][:16]} · {took}"
 
 
 def span(step: "DeadlineStep", zone: ZoneInfo) -> str:

@@ -19,6 +19,7 @@ def command(
     """读入一个文件 / Read one file: store it raw, parse it, quarantine what cannot be parsed."""
     from loopwright.now import utc_now
     from sources.preflight import check_file
+    from tasks.follow import follow_file
     from tasks.ingest import ingest_file
     from tasks.pull import source_named
 
@@ -33,7 +34,11 @@ def command(
             )
             return
         with progress(path.name) as bar:
-            counts = ingest_file(ws, spec, path, utc_now(), bar)
+            counts = (
+                follow_file(ws, spec, path, utc_now())
+                if spec.follow
+                else ingest_file(ws, spec, path, utc_now(), bar)
+            )
     emit(
         {"source": source} | vars(counts),
         as_json,

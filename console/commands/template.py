@@ -1,4 +1,4 @@
-"""消息模板 / Message templates: lint them, preview one."""
+"""消息模板 / Message templates: lint them, preview one, approve what customers are sent."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import AsJson, Language, emit, say, workspace
+from console.terminal import AsJson, DryRun, Language, Person, act, emit, say, workspace
 from loopwright.errors import InputError
 
 NAME = "template"
@@ -55,4 +55,24 @@ def preview(
         {"subject": rendered.subject, "text": rendered.text, "html": rendered.html},
         as_json,
         lambda: say(rendered.html if html else f"{rendered.subject}\n\n{rendered.text}"),
+    )
+
+
+@app.command()
+def approve(
+    template: Annotated[str, typer.Argument(help="A template's id, such as cause_closed.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """审定客户消息模板 / Approve what the published template says now; then customers get it."""
+    from tasks import approve_documents
+
+    act(
+        person,
+        lambda ws, by, now: approve_documents.approve_template(ws, template, by, now),
+        f"{template} approved as {{}}",
+        dry_run=dry_run,
+        as_json=as_json,
+        name="approval",
     )

@@ -1,4 +1,4 @@
-"""工单 / Tickets: list them, accept, reject, transfer, resolve."""
+"""工单 / Tickets: list them, accept, give, reject, transfer, ask for time, nominate, resolve."""
 
 from typing import Annotated
 
@@ -11,7 +11,9 @@ from console.terminal import (
     Limit,
     Person,
     act,
+    actor,
     emit,
+    say,
     table,
     workspace,
 )
@@ -42,11 +44,12 @@ def list_(
         as_json,
         lambda: table(
             f"工单 / tickets: {len(items)}",
-            ("id", "unit", "state", "pri", "topic", "loop", "assigned"),
+            ("id", "unit", "person", "state", "pri", "topic", "loop", "assigned"),
             [
                 (
                     i["id"],
                     i["unit"],
+                    i["person"],
                     title("ticket", i["state"], lang),
                     i["priority"],
                     i["topic"],
@@ -135,4 +138,91 @@ def resolve(
         "resolved; loop {}",
         dry_run=dry_run,
         as_json=as_json,
+    )
+
+
+@app.command()
+def give(
+    ticket: TicketId,
+    person: Person,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="PERSON", help="Left out: who on duty has the most room."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """指定经办人 / One of the unit's people handles it from now on."""
+    from loopwright.now import utc_now
+    from tasks import handlers
+
+    with workspace(dry_run=dry_run) as ws:
+        given = handlers.give(ws, ticket, to, actor(ws, person), utc_now())
+    emit(
+        {"loop": given.loop, "person": given.person},
+        as_json,
+        lambda: say(f"✓ {given.person}; loop {given.loop}"),
+    )
+
+
+@app.command()
+def progress(
+    ticket: TicketId,
+    note: Annotated[str, typer.Option("--note", help="What has been done so far.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """处理进展 / A sign of work; while there is one, nobody above is told."""
+    from tasks import hand_off
+
+    act(
+        person,
+        lambda ws, by, now: hand_off.progress(ws, ticket, note, by, now),
+        "noted; loop {}",
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+@app.command("more-time")
+def more_time(
+    ticket: TicketId,
+    days: Annotated[int, typer.Option("--days", min=1, help="Working days.")],
+    reason: Annotated[str, typer.Option("--reason", help="What holds it up.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """申请延期 / Ask for more of the unit's own time; the customer's clocks run on."""
+    from tasks import approvals
+
+    act(
+        person,
+        lambda ws, by, now: approvals.request_more_time(ws, ticket, days, reason, by, now),
+        "asked for; approval {}",
+        dry_run=dry_run,
+        as_json=as_json,
+        name="approval",
+    )
+
+
+@app.command()
+def nominate(
+    ticket: TicketId,
+    why: Annotated[str, typer.Option("--why", help="Why several departments must act.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """提名大循环 / Its cause needs several departments: nominate it as a big loop."""
+    from loopwright.now import utc_now
+    from tasks.nominate import nominate_ticket
+
+    with workspace(dry_run=dry_run) as ws:
+        done = nominate_ticket(ws, ticket, why, actor(ws, person), utc_now())
+    emit(
+        {"big": done.big, "candidate": done.candidate},
+        as_json,
+        lambda: say(f"✓ {done.big}{' (new candidate)' if done.candidate else ''}"),
     )

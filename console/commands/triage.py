@@ -55,6 +55,9 @@ def decide(
     accept: Annotated[
         bool | None, typer.Option("--accept/--refuse", help="For a proposed merge.")
     ] = None,
+    over_limit: Annotated[
+        bool, typer.Option("--over-limit", help="Although enough big loops are being worked on.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,7 +70,7 @@ def decide(
     with workspace(dry_run=dry_run) as ws:
         by, now = actor(ws, person), utc_now()
         if unit is not None:
-            result = {"loop": give(ws, wanted, unit, participants, priority, by, now)}
+            result = {"loop": give(ws, wanted, unit, participants, priority, over_limit, by, now)}
         elif accept is not None:
             result = {"loop": tasks.decide_proposal(ws, wanted, accept, by, now)}
         elif kind is not None or topic is not None:
@@ -89,6 +92,7 @@ def give(
     unit: str,
     participants: str | None,
     priority: str | None,
+    over_limit: bool,
     by: "Actor",
     now: "datetime",
 ) -> str:
@@ -98,7 +102,7 @@ def give(
 
     if big_loops.is_candidate(ws, wanted):
         others = None if participants is None else codes(participants)
-        return big_loops.triage(ws, wanted, unit, others, priority, by, now)
+        return big_loops.triage(ws, wanted, unit, others, priority, by, now, over_limit=over_limit)
     if participants is not None or priority is not None:
         raise InputError(f"{wanted} is no candidate", "leave out --participants and --priority")
     return decide_loop(ws, wanted, unit, by, now)

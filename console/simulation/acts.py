@@ -25,6 +25,7 @@ from console.simulation.plans import Plan, Planner, draw
 from loopwright.history.envelope import Actor
 from models.kinds import (
     Answer,
+    CallOutcome,
     EventKind,
     How,
     IssueKind,
@@ -35,14 +36,14 @@ from models.kinds import (
     TicketState,
     Told,
 )
-from tasks import big_loops, decide, hand_off, verify
+from tasks import answers, big_loops, call_backs, decide, hand_off, plan_cause, tell
 from tasks.workspace import Workspace
 
 T = TypeVar("T")
 
 SET = 250
 """Answers of one transaction: each makes up to three events."""
-HOW = (How.CALL, How.CALL, How.MESSAGE, How.LETTER)
+HOW = (How.CALL, How.CALL, How.MESSAGE)
 MONTH = timedelta(days=30)
 
 TICKET_ACTS: Mapping[str, tuple[EventKind, Sequence[str], tuple[TicketState, ...]]] = {
@@ -119,9 +120,10 @@ class Stage:
             ticket, (what, stops) = rows[plan.thing], TOLD[plan.act]
             loop, actor = ticket.loop_id, self.head(ticket.unit)
             if ticket.assigned_at == plan.since and running.get(loop, set()) & {*stops}:
-                told[loop] = verify.Telling(loop, what, How(self.say(plan, HOW)), actor)
+                how, kept = How(self.say(plan, HOW)), self.say(plan, words.EVIDENCE)
+                told[loop] = tell.Telling(loop, what, how, actor, kept)
         for some in sets(list(told.values())):
-            verify.tell_customers(self.ws, some, now)
+            tell.tell_customers(self.ws, some, now)
 
     def running(self, loops: Sequence[str]) -> dict[str, set[str]]:
         """Loop -> what its running clocks wait for."""
@@ -152,7 +154,7 @@ class Stage:
         rows = self.rows(VERIFICATIONS, [plan.thing for plan in plans])
         actor = self.head(self.planner.operations)
         said = [
-            verify.Said(
+            answers.Said(
                 rows[plan.thing].loop_id,
                 Answer(plan.word),
                 actor,
@@ -162,7 +164,15 @@ class Stage:
             if rows[plan.thing].due_at is not None
         ]
         for some in sets(said):
-            verify.answers(self.ws, some, now)
+            answers.answers(self.ws, some, now)
+
+    def call_back(self, plan: Plan, now: datetime) -> None:
+        """A call that brings no answer, unless one has come meanwhile."""
+        question = self.row(VERIFICATIONS, plan)
+        if question.call_at is not None:
+            kept, actor = self.say(plan, words.EVIDENCE), self.head(self.planner.operations)
+            outcome = CallOutcome(plan.word)
+            call_backs.called(self.ws, question.loop_id, outcome, kept, actor, now)
 
     def withdraw(self, plan: Plan, now: datetime) -> None:
         if self.row(LOOPS, plan).state in (LoopState.TRIAGE, LoopState.OPEN):
@@ -201,17 +211,14 @@ class Stage:
 
     def make_plan(self, plan: Plan, now: datetime) -> None:
         if self.row(LOOPS, plan).state == LoopState.TRIAGED:
-            big_loops.plan(
-                self.ws,
-                plan.thing,
+            made = plan_cause.Plan(
                 plan.word,
-                self.say(plan, words.REASONS),
-                self.say(plan, words.PLANS),
+                [self.say(plan, words.REASONS)],
+                [self.say(plan, words.PLANS)],
                 self.say(plan, words.TARGETS),
                 (now + MONTH).date(),
-                self.head(str(plan.unit)),
-                now,
             )
+            plan_cause.plan(self.ws, plan.thing, made, self.head(str(plan.unit)), now)
 
     def close_cause(self, plan: Plan, now: datetime) -> None:
         watching = plan.act == "close"
@@ -249,6 +256,7 @@ def waves(plans: Sequence[Plan]) -> Iterator[list[Plan]]:
 
 
 ONE_BY_ONE: Mapping[str, Callable[[Stage, Plan, datetime], None]] = {
+    "call": Stage.call_back,
     "withdraw": Stage.withdraw,
     "decide": Stage.decide_issue,
     "merge": Stage.decide_proposal,

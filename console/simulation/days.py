@@ -19,14 +19,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import ColumnElement, func, select, update
 
 from console.simulation.acts import Stage
-from console.simulation.notices import CLOCKS, VERIFICATIONS, Notices
+from console.simulation.notices import CLOCKS, LOOPS, VERIFICATIONS, Notices
 from console.simulation.pace import spare_disk
 from console.simulation.plans import GRID, Plan, Planner, on_grid
 from console.simulation.postman import Postman
 from console.simulation.slices import slices_in
-from models.kinds import MessageState, Yields
+from models.kinds import LoopState, MessageState, Yields
 from tasks.dispatch import BATCHES, DUE, MESSAGES, is_due, warm_up
-from tasks.sweeps import SWEEPS
+from tasks.sweeps import SWEEPS, deliver_messages
 from tasks.workspace import Workspace, spare_collector
 
 ORDER = (
@@ -202,6 +202,7 @@ def earliest(ws: Workspace) -> Iterator[datetime]:
     wanted: list[tuple[ColumnElement[datetime], ColumnElement[bool]]] = [
         (CLOCKS.c.next_at, CLOCKS.c.next_at.is_not(None)),
         (VERIFICATIONS.c.due_at, VERIFICATIONS.c.due_at.is_not(None)),
+        (LOOPS.c.ask_at, LOOPS.c.state == LoopState.RESOLVED),
     ]
     with ws.db.read() as tx:
         for column, where in wanted:
@@ -229,6 +230,8 @@ def twins(ws: Workspace, worker: Postman | None = None) -> Run:
         elif worker is None or flow != "deliver_messages":
             await SWEEPS[flow](ws, lambda: now)
         elif now.hour % POST_HOURS == 0:
+            # A question that was sent stops clocks, so it must go at its own moment in every run.
+            await deliver_messages(ws, lambda: now, customers=True)
             worker.tell(now)
 
     return run

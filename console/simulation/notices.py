@@ -18,7 +18,15 @@ from models.clock import Clock
 from models.feedback import Feedback, RawItem
 from models.history import HistoryEvent
 from models.issue import Issue, Proposal
-from models.kinds import EventKind, IssueState, LoopKind, LoopState, Relation, TicketState
+from models.kinds import (
+    EventKind,
+    IssueState,
+    LoopKind,
+    LoopState,
+    Relation,
+    TicketState,
+    Way,
+)
 from models.loop import Loop, LoopIssue
 from models.ticket import Ticket
 from models.verification import Verification
@@ -46,6 +54,8 @@ NOTICED = (
     EventKind.TICKET_TRANSFERRED,
     EventKind.CLOCK_CLIMBED,
     EventKind.VERIFICATION_ASKED,
+    EventKind.VERIFICATION_REMINDED,
+    EventKind.VERIFICATION_CALLED,
 )
 PIECE = 500
 AT_HAND = (TicketState.ASSIGNED, TicketState.ACCEPTED)
@@ -102,7 +112,10 @@ class Notices:
                 yield from self.of_climb(loop, facts, event.at, data["clock"])
             case EventKind.VERIFICATION_ASKED:
                 asked = replace(told(loop, event.at), id=data["verification"])
-                yield from self.planner.asked(asked)
+                yield from self.planner.asked(asked, data["via"])
+            case EventKind.VERIFICATION_REMINDED | EventKind.VERIFICATION_CALLED:
+                asked = replace(told(loop, event.at), id=data["verification"])
+                yield from self.planner.asked_again(asked, data.get("via", Way.CALL))
             case EventKind.LOOP_DISPUTED:
                 yield from self.planner.unrouted(told(loop, event.at))
             case _:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from zoneinfo import ZoneInfo
 
 from console.simulation.rates import RATES, Hours, Rates
-from models.kinds import Answer, IssueKind, Priority
+from models.kinds import Answer, CallOutcome, IssueKind, Priority, Way
 from policy.deadline import add_business_hours
 from policy.documents import DocumentSet
 from policy.working_time import WorkingCalendar
@@ -183,13 +183,35 @@ class Planner:
         if self.share(loop, "withdraws") < self.rates.withdraws:
             yield self.plan(loop, self.by_day(loop, self.rates.withdraw), "withdraw")
 
-    def asked(self, question: Told) -> Iterator[Plan]:
+    def asked(self, question: Told, via: str = Way.MAIL) -> Iterator[Plan]:
         """Is it solved? Some never say."""
+        yield from self.answered(question, via, self.share(question, "answer"))
+
+    def asked_again(self, question: Told, via: str) -> Iterator[Plan]:
+        """Written to once more, or called in vain."""
+        rates = self.rates
+        silent = self.share(question, "says now") >= rates.answers_again
+        said = self.share(question, "answer") * (rates.yes + rates.partly + rates.no)
+        yield from self.answered(question, via, 1.0 if silent else said)
+
+    def answered(self, question: Told, via: str, share: float) -> Iterator[Plan]:
         rates = self.rates
         chances = [(Answer.YES, rates.yes), (Answer.PARTLY, rates.partly), (Answer.NO, rates.no)]
-        word = choose(self.share(question, "answer"), chances, "")
-        if word:
+        if word := choose(share, chances, ""):
             yield self.plan(question, self.by_day(question, rates.answer), "answer", word=word)
+        elif via == Way.CALL:
+            at = self.after(question, "call", rates.call, question.unit)
+            yield self.plan(question, at, "call", word=self.call(question))
+
+    def call(self, question: Told) -> str:
+        """How a call ends that brings no answer."""
+        rates = self.rates
+        chances = [
+            (CallOutcome.WRONG_NUMBER, rates.wrong_number),
+            (CallOutcome.REFUSED, rates.refuses),
+            (CallOutcome.BUSY, rates.busy),
+        ]
+        return choose(self.share(question, "rings"), chances, CallOutcome.NO_ANSWER)
 
     def by_day(self, about: Told, hours: Hours) -> datetime:
         """A moment at which a customer is awake."""

@@ -1,4 +1,5 @@
-"""A second worker beside the driver: delivers what is due, hour after hour, under its own leases.
+"""A second worker beside the driver: delivers what is due to staff, hour after hour, under its own
+leases.
 
 The driver writes the simulated moments to its standard input; at the end of input it delivers what
 is left, says on its standard output what it did, and is gone, also when the driver was killed.
@@ -71,7 +72,7 @@ async def deliver(moments: IO[str]) -> dict[str, float]:
     for hour, line in enumerate(moments):
         started = perf_counter()
         moment = datetime.fromisoformat(line.strip())
-        counts = await deliver_messages(ws, partial(same, moment))
+        counts = await deliver_messages(ws, partial(same, moment), customers=False)
         sent += counts["sent"]
         spent += perf_counter() - started
         if hour % 50 == 1:

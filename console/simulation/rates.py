@@ -59,7 +59,15 @@ class Rates:
     partly: float = 0.06
     no: float = 0.09
     """The others stay silent."""
+    answers_again: float = 0.3
+    """Of those who are asked once more."""
     answer: Hours = (2.0, 90.0)
+    busy: float = 0.2
+    """Of the calls that bring no answer; most ring out."""
+    wrong_number: float = 0.04
+    refuses: float = 0.05
+    call: Hours = (2.0, 14.0)
+    """Working hours until the unit has called."""
     awake: tuple[int, int] = (8, 22)
 
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from policy.source_spec import SourceSpec
 from sources.errors import RecordError
-from sources.items import CustomerItem, FeedbackItem, Item, JourneyItem, MeasureItem
+from sources.items import CaseItem, CustomerItem, FeedbackItem, Item, JourneyItem, MeasureItem
 from sources.parse import compile_parser
 from sources.payloads import unpack
 from sources.records import open_file, open_records
@@ -78,6 +78,8 @@ def time_of(item: Item, zone: ZoneInfo) -> datetime | None:
             return over.astimezone(UTC)
         case JourneyItem():
             return item.at
+        case CaseItem():
+            return item.said.received_at
 
 
 def beside(stated: Sequence[datetime | None]) -> list[datetime | None]:

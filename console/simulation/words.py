@@ -34,6 +34,7 @@ ABANDONED = (
     "受影响客户已逐一处理，原因单一且已由一个部门消除。",
 )
 WITHDRAWN = ("客户来电表示问题已自行解决，撤回投诉。", "客户说是自己看错了账单，不再投诉。")
+EVIDENCE = ("录音与记录已存档。", "The record is kept with the case.")
 ANSWERS = {
     "yes": ("解决了，谢谢。", "可以了。", "Yes, it works now. Thank you."),
     "partly": ("解决了一半，还有一笔没到账。", "能用了，但是没人解释原因。"),

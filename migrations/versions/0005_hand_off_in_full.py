@@ -13,10 +13,15 @@ depends_on: str | Sequence[str] | None = None
 WHEN_RESOLVED = (
     "(SELECT max(e.at) FROM history_event e WHERE e.loop_id = loop.id AND e.kind = 'loop.resolved')"
 )
+WHEN_CLIMBED = (
+    "(SELECT max(e.at) FROM history_event e WHERE e.loop_id = clock.loop_id"
+    " AND e.kind = 'clock.climbed' AND e.data LIKE '%\"clock\":\"' || clock.id || '\"%')"
+)
 FILLED = (
     f"UPDATE loop SET ask_at = {WHEN_RESOLVED} WHERE kind = 'small' AND state = 'resolved'",
     f"UPDATE loop SET watched_from = {WHEN_RESOLVED} WHERE kind = 'big'",
     "UPDATE ticket SET active_at = accepted_at",
+    f"UPDATE clock SET climbed_at = {WHEN_CLIMBED} WHERE step IS NOT NULL",
     "UPDATE verification SET contacted_at = asked_at WHERE via = 'mail'",
     "UPDATE verification SET contacts = 0 WHERE via = 'call'",
     "UPDATE verification SET call_at = asked_at WHERE via = 'call' AND due_at IS NOT NULL",
@@ -86,6 +91,43 @@ def upgrade() -> None:
         batch_op.create_index("ix_red_alert_raised", ["raised_at"], unique=False)
 
     op.create_table(
+        "followed_file",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("head", sa.String(), nullable=False),
+        sa.Column("head_bytes", sa.Integer(), nullable=False),
+        sa.Column("stored", sa.Integer(), nullable=False),
+        sa.Column("parsed", sa.Integer(), nullable=False),
+        sa.Column("arrived_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["id"], ["intake.id"], name=op.f("fk_followed_file_id_intake")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_followed_file")),
+    )
+    with op.batch_alter_table("followed_file", schema=None) as batch_op:
+        batch_op.create_index("ix_followed_file_source", ["source"], unique=False)
+
+    op.create_table(
+        "conversation",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=True),
+        sa.Column("segments", sa.Integer(), nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("quiet_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("source", "name", name=op.f("pk_conversation")),
+    )
+    with op.batch_alter_table("conversation", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_conversation_quiet",
+            ["quiet_at"],
+            unique=False,
+            sqlite_where=sa.text("ended_at IS NULL"),
+            postgresql_where=sa.text("ended_at IS NULL"),
+        )
+
+    op.create_table(
         "approval",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("loop_id", sa.String(), nullable=True),
@@ -123,6 +165,7 @@ def upgrade() -> None:
         )
 
     with op.batch_alter_table("clock", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("climbed_at", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("extension", sa.String(), nullable=True))
         batch_op.create_check_constraint("paused_is_quiet", "paused_at IS NULL OR next_at IS NULL")
@@ -133,6 +176,28 @@ def upgrade() -> None:
             sqlite_where=sa.text("stopped_at IS NULL AND breached_at IS NULL"),
             postgresql_where=sa.text("stopped_at IS NULL AND breached_at IS NULL"),
         )
+        batch_op.create_index(
+            "ix_clock_provisional",
+            ["due_at"],
+            unique=False,
+            sqlite_where=sa.text("provisional AND stopped_at IS NULL"),
+            postgresql_where=sa.text("provisional AND stopped_at IS NULL"),
+        )
+
+    op.create_table(
+        "clock_recount",
+        sa.Column("publication", sa.Integer(), nullable=False),
+        sa.Column("upto_due", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("upto", sa.String(), nullable=True),
+        sa.Column("moved", sa.Integer(), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["publication"],
+            ["publication.number"],
+            name=op.f("fk_clock_recount_publication_publication"),
+        ),
+        sa.PrimaryKeyConstraint("publication", name=op.f("pk_clock_recount")),
+    )
 
     with op.batch_alter_table("loop", schema=None) as batch_op:
         batch_op.add_column(sa.Column("ask_at", sa.DateTime(timezone=True), nullable=True))
@@ -181,11 +246,26 @@ def upgrade() -> None:
             sqlite_where=sa.text("call_at IS NOT NULL"),
             postgresql_where=sa.text("call_at IS NOT NULL"),
         )
+    with op.batch_alter_table("customer", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_customer_merged",
+            ["merged_into"],
+            unique=False,
+            sqlite_where=sa.text("merged_into IS NOT NULL"),
+            postgresql_where=sa.text("merged_into IS NOT NULL"),
+        )
     for statement in FILLED:
         op.execute(statement)
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("customer", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_customer_merged",
+            sqlite_where=sa.text("merged_into IS NOT NULL"),
+            postgresql_where=sa.text("merged_into IS NOT NULL"),
+        )
+
     with op.batch_alter_table("verification", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_verification_call",
@@ -230,7 +310,13 @@ def downgrade() -> None:
         batch_op.drop_column("barred")
         batch_op.drop_column("ask_at")
 
+    op.drop_table("clock_recount")
     with op.batch_alter_table("clock", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_clock_provisional",
+            sqlite_where=sa.text("provisional AND stopped_at IS NULL"),
+            postgresql_where=sa.text("provisional AND stopped_at IS NULL"),
+        )
         batch_op.drop_index(
             "ix_clock_running",
             sqlite_where=sa.text("stopped_at IS NULL AND breached_at IS NULL"),
@@ -239,6 +325,7 @@ def downgrade() -> None:
         batch_op.drop_constraint("paused_is_quiet", type_="check")
         batch_op.drop_column("extension")
         batch_op.drop_column("paused_at")
+        batch_op.drop_column("climbed_at")
 
     with op.batch_alter_table("approval", schema=None) as batch_op:
         batch_op.drop_index(
@@ -249,6 +336,18 @@ def downgrade() -> None:
         batch_op.drop_index("ix_approval_loop")
 
     op.drop_table("approval")
+    with op.batch_alter_table("conversation", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_conversation_quiet",
+            sqlite_where=sa.text("ended_at IS NULL"),
+            postgresql_where=sa.text("ended_at IS NULL"),
+        )
+
+    op.drop_table("conversation")
+    with op.batch_alter_table("followed_file", schema=None) as batch_op:
+        batch_op.drop_index("ix_followed_file_source")
+
+    op.drop_table("followed_file")
     with op.batch_alter_table("red_alert", schema=None) as batch_op:
         batch_op.drop_index("ix_red_alert_raised")
 

@@ -1,19 +1,39 @@
-"""What an event changes of the approvals asked for."""
+"""What an event changes of the approvals asked for. One that belongs to no loop happens to the
+empty loop."""
 
 from collections.abc import Callable, Mapping
 
-from models.kinds import ApprovalState, EventKind
+from models.kinds import ApprovalKind, ApprovalState, EventKind
 from policy.story import Happening, Refused, Row, Story
 
 SAID = frozenset({"approval", "kind", "level", "unit", "ticket", "clock", "by"})
 """What a request's data says besides its terms."""
 
 
+OF_CLOCKS = frozenset({ApprovalKind.MORE_TIME, ApprovalKind.EXTENSION})
+"""Kinds that are asked for one at a time, whatever their terms."""
+
+
 def requested(story: Story, event: Happening) -> None:
+    asked = row_of(event)
+    for other in story.approvals.values():
+        if other["state"] == ApprovalState.WAITING and is_same(asked, other):
+            raise Refused(f"{other['id']} asks for it already and waits")
+    story.approvals[asked["id"]] = asked
+
+
+def is_same(asked: Row, other: Row) -> bool:
+    if asked["kind"] != other["kind"]:
+        return False
+    names = ("ticket_id", "clock_id", *(() if asked["kind"] in OF_CLOCKS else ("terms",)))
+    return all(asked[name] == other[name] for name in names)
+
+
+def row_of(event: Happening) -> Row:
     data = event.data
-    story.approvals[data["approval"]] = {
+    return {
         "id": data["approval"],
-        "loop_id": event.loop,
+        "loop_id": event.loop or None,
         "kind": data["kind"],
         "level": data["level"],
         "unit": data["unit"],

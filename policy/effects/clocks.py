@@ -32,6 +32,7 @@ def start_clocks(story: Story, event: Happening) -> None:
                 "reminded_at": None,
                 "breached_at": None,
                 "step": None,
+                "climbed_at": None,
                 "next_at": start.next_at,
                 "paused_at": None,
                 "extension": None,
@@ -47,7 +48,7 @@ def started_at(story: Story, event: Happening, ticket: str | None) -> datetime:
 
 
 def clocked_tickets(story: Story, event: Happening) -> list[str | None]:
-    if event.kind is EventKind.LOOP_REOPENED:
+    if event.kind in (EventKind.LOOP_REOPENED, EventKind.LOOP_RELAPSED):
         return [t["id"] for t in story.tickets.values() if t["state"] in RUNNING_ON]
     return [event.data.get("ticket")]
 
@@ -69,7 +70,7 @@ def clock_breached(story: Story, event: Happening) -> None:
 
 
 def clock_climbed(story: Story, event: Happening) -> None:
-    move_clock(story, event, step=event.data["step"])
+    move_clock(story, event, step=event.data["step"], climbed_at=event.at)
 
 
 def clock_moved(story: Story, event: Happening) -> None:
@@ -100,11 +101,9 @@ def recomputed(story: Story, event: Happening) -> None:
 
 def restarted(story: Story, event: Happening) -> None:
     """New facts: the old clock stops and stays to be seen; the event's data starts the new one."""
-    story.clocks[event.data["clock"]] |= {
-        "stopped_at": event.at,
-        "next_at": None,
-        "paused_at": None,
-    }
+    clock = story.clocks[event.data["clock"]]
+    stopped = {"stopped_at": clock["stopped_at"] or event.at, "next_at": None, "paused_at": None}
+    clock |= stopped
 
 
 def set_due(story: Story, event: Happening, **changed: Any) -> None:

@@ -227,6 +227,10 @@ def compensated(story: Story, event: Happening) -> None:
     """A fact of its own; no row follows from it."""
 
 
+def change_described(story: Story, event: Happening) -> None:
+    """What customers are told has changed: words only."""
+
+
 def effect_measured(story: Story, event: Happening) -> None:
     data = event.data
     story.effects[data["effect"]] = {
@@ -264,6 +268,7 @@ EFFECTS: Mapping[EventKind, Callable[[Story, Happening], None]] = {
     EventKind.LOOP_STARTED: started,
     EventKind.LOOP_CLOSED: closed,
     EventKind.LOOP_RELAPSED: relapsed,
+    EventKind.LOOP_CHANGE_DESCRIBED: change_described,
     EventKind.LOOP_REVIEW_REQUESTED: review_requested,
     EventKind.LOOP_HANDLER_BARRED: handler_barred,
     EventKind.LOOP_COMPENSATED: compensated,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from models.kinds import EventKind, LoopState
 from policy.clock_notation import moment
 from policy.effects.clocks import TOLD_ALL, stop_clocks
-from policy.story import Happening, Story
+from policy.story import Happening, Row, Story
 
 QUIET = {"due_at": None, "call_at": None}
 """Of a question that nobody waits to have answered."""
@@ -45,21 +45,21 @@ def reminded(story: Story, event: Happening) -> None:
     verification = story.verifications[event.data["verification"]]
     verification["due_at"] = moment(event.data["due_at"])
     if event.data.get("via", verification["via"]) == "mail":
-        verification |= {
-            "contacts": verification["contacts"] + 1,
-            "contacted_at": event.at,
-        }
+        contact(verification, event)
     else:
         verification |= {"via": "call", "call_at": verification["call_at"] or event.at}
+
+
+def contact(verification: Row, event: Happening) -> None:
+    verification |= {"contacts": verification["contacts"] + 1, "contacted_at": event.at}
 
 
 def called(story: Story, event: Happening) -> None:
     """A call that brought no answer; `call_at` is when to try again."""
     verification = story.verifications[event.data["verification"]]
     again = event.data.get("call_at")
+    contact(verification, event)
     verification |= {
-        "contacts": verification["contacts"] + 1,
-        "contacted_at": event.at,
         "due_at": moment(event.data["due_at"]),
         "call_at": moment(again) if again else None,
         "outcome": event.data["outcome"],
@@ -71,6 +71,8 @@ def answered(story: Story, event: Happening) -> None:
     stop_clocks(story, event.at, TOLD_ALL)
     verification = story.verifications.get(event.data.get("verification") or "")
     if verification is not None:
+        if verification["answer"] is None and verification["via"] == "call":
+            contact(verification, event)
         verification |= QUIET | {
             "first_answer": verification["first_answer"] or verification["answer"],
             "answer": event.data["answer"],

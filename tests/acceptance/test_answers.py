@@ -51,6 +51,45 @@ def loops(home: Home) -> dict[str, dict[str, Any]]:
     return {loop["words"][:2]: loop for loop in found}
 
 
+def sweep(home: Home, *options: str) -> dict[str, int]:
+    """What the flow did."""
+    counts = home.flow("verify_resolutions", *options)
+    return {name: n for name, n in counts.items() if name != "flow" and n}
+
+
+def call_back(home: Home, loop: str, person: tuple[str, ...]) -> None:
+    """Two calls in vain, each on record."""
+    call = ("loop", "called", loop[-6:], "--outcome")
+    listed = home.ask("loop", "calls")["items"]
+    assert [(i["loop"], i["contacts"], i["outcome"]) for i in listed] == [(loop, 0, None)]
+    assert home.ask("loop", "calls", "--unit", "HO")["items"] == []
+    home.do(*call, "no-answer", "--recording", "录音 5 / recording 5", *person)
+    assert "无人接听" in home.do("loop", "calls")
+    assert "no answer" in home.do("loop", "calls", "--lang", "en")
+    wrong = home.type(*call, "asleep", *person)
+    assert (wrong.code, "wrong-number" in wrong.err) == (2, True)
+    home.do(*call, "busy", *person)
+    assert home.ask("loop", "calls")["items"] == []
+    assert "录音 5" in home.do("loop", "show", loop)
+
+
+def doubt(home: Home, loop: str, person: tuple[str, ...]) -> None:
+    """The reopened loop's customer takes it back, with words that say something else."""
+    home.do("loop", "answer", loop, "yes", "--words", "还是没退完 / still not refunded", *person)
+    (line,) = home.ask("loop", "doubts")["items"]
+    said = (line["loop"], line["state"], line["answer"], line["first_answer"])
+    assert said == (loop, "open", "yes", "partly")
+    assert "还是没退完" in home.do("loop", "doubts")
+    home.do("loop", "settle", loop[-6:], "no", *person)
+    assert home.ask("loop", "doubts")["items"] == []
+    nothing = home.type("loop", "settle", loop, "yes", *person)
+    assert (nothing.code, "loop doubts" in nothing.err) == (1, True)
+    told = ("loop", "told", loop, "--what", "decision", "--how", "call")
+    bare = home.type(*told, *person)
+    assert (bare.code, "--reference" in bare.err) == (2, True)
+    home.do(*told, "--reference", "通话 8842 / call 8842", *person)
+
+
 def test_from_done_to_the_customers_answer(bank: Home) -> None:
     home = bank
     mine = {words: loop["id"] for words, loop in loops(home).items()}
@@ -64,10 +103,14 @@ def test_from_done_to_the_customers_answer(bank: Home) -> None:
 
     resolve_all(home)
     assert home.ask("run", "verify_resolutions", "--dry-run")["questions"] == len(SAID)
-    asked = home.flow("verify_resolutions")
-    assert (asked["mailed"], asked["calls"], asked["unasked"], asked["silent"]) == (2, 1, 1, 0)
-    assert not any(v for k, v in home.flow("verify_resolutions").items() if k != "flow")
+    assert sweep(home) == {"mailed": 2, "calls": 1, "unasked": 1}
+    assert sweep(home) == {}
+    waits = home.ask("loop", "show", mine["年费"])
+    assert {c["stops"] for c in waits["clocks"] if not c["stopped_at"]} >= {"told"}
     assert home.flow("deliver_messages")["quarantined"] == 0
+    told = home.ask("loop", "show", mine["年费"])
+    assert [e["kind"] for e in told["events"]].count("loop.customer_told") == 1
+    assert {c["stops"] for c in told["clocks"] if not c["stopped_at"]} <= {"closed"}
     letters = [p.read_text("utf-8") for p in (home.folder / ".loopwright/outbox").rglob("*.eml")]
     assert sum("c1@mail.example" in letter for letter in letters) == 1
 
@@ -75,8 +118,8 @@ def test_from_done_to_the_customers_answer(bank: Home) -> None:
     assert home.ask(*answer, mine["转账"], "yes", *person) == {"loop": mine["转账"]}
     words = ("--words", "只退了一半 / only half came back")
     assert "open again" in home.do(*answer, mine["年费"], "partly", *words, *person)
-    late = home.flow("verify_resolutions", "--now", "2036-11-21T09:00+08:00")
-    assert late["silent"] == 1
+    assert sweep(home, "--now", "2036-11-21T09:00+08:00") == {"reminded": 1}, "nobody called yet"
+    call_back(home, mine["验证"], person)
     ends = {words: (loop["state"], loop["outcome"]) for words, loop in loops(home).items()}
     assert ends == {
         "转账": ("closed", "verified"),
@@ -85,6 +128,7 @@ def test_from_done_to_the_customers_answer(bank: Home) -> None:
         "人脸": ("closed", "unverified"),
     }
 
+    doubt(home, mine["年费"], person)
     again = home.type(*answer, mine["转账"], "yes", *person)
     assert (again.code, "→" in again.err) == (1, True)
     wrong = home.type(*answer, mine["转账"], "maybe", *person)

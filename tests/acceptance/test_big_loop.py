@@ -84,7 +84,7 @@ def letters(home: Home) -> dict[str, str]:
             ("candidate",),
         ),
         (("loop", "plan", "BIG"), 1, ("candidate",)),
-        (("loop", "close", "BIG", "--outcome", "proven", "--reason", "x", *OPS), 2, ("evidence",)),
+        (("loop", "close", "BIG", "--outcome", "proven", "--reason", "x", *OPS), 1, ("cannot",)),
         (("loop", "close", "BIG", "--outcome", "done", "--reason", "x", *OPS), 2, ("abandoned",)),
         (
             ("loop", "close", "BIG", "--outcome", "not-proven", "--reason", "x", *OPS),
@@ -140,7 +140,7 @@ def test_a_common_cause_to_its_end(bank: Home) -> None:
         home.do("ticket", "resolve", ticket, "--cause", "C02", "--done", "做完了", *HEAD)
     shown = home.do("loop", "show", big)
     assert "观察中" in shown
-    assert "cause C02 · due 2099-12-31" in shown
+    assert "原因 C02 · 完成日 2099-12-31" in shown
     assert PLAN["--target"] in shown
     assert home.ask("loop", "show", big)["small_states"] == {"open": 3}
 
@@ -148,7 +148,7 @@ def test_a_common_cause_to_its_end(bank: Home) -> None:
     silent = home.type(*end)
     assert (silent.code, "what changed" in silent.err) == (2, True)
     done = home.ask(*end, "--changed", CHANGED)
-    assert done == {"loop": big, "told": 2, "to_call": 1}
+    assert done == {"loop": big, "told": 2, "later": 0, "to_call": 1}
     assert home.flow("deliver_messages")["quarantined"] == 0
     written = letters(home)
     assert written.keys() == {"c1@mail.example", "c2@mail.example"}

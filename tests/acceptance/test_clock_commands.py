@@ -45,7 +45,7 @@ def test_when_a_clock_is_due(
     home: Home, options: tuple[str, ...], due: str, provisional: bool
 ) -> None:
     answer = home.ask("clock", "due", "--start", "2026-09-30T08:00:00Z", *options)
-    assert list(answer) == ["due", "provisional", "steps"]
+    assert list(answer) == ["due", "provisional", "steps", "changes", "regulation", "law"]
     assert (answer["due"], answer["provisional"]) == (due, provisional)
     assert list(answer["steps"][0]) == ["day", "what", "why", "from", "to", "minutes"]
 

@@ -80,7 +80,7 @@ def test_ninety_days_find_the_planted_causes(place: Home) -> None:
     assert found.keys() >= PLANTED
     assert {line["opened_by"] for line in big} >= {"recurrence", "broke-after-change"}
     assert result["closed"].keys() >= {"verified", "unverified", "withdrawn"}
-    assert result["unverified"].keys() == {"silent", "unreachable", "opted out"}
+    assert result["unverified"].keys() >= {"silent", "unreachable", "opted out"}
     assert {line["outcome"] for line in result["causes"]} >= {"not proven", "abandoned"}
     assert result["answered"].keys() == {"yes", "partly", "no"}
     for part in ("reopened", "bounced", "transferred", "arbitrated", "reminded"):

@@ -57,6 +57,16 @@ FROM ({series}) AS numbers
 """
 
 
+# All are resolved, and their customers were asked about another loop lately.
+POSTPONED = """
+INSERT INTO loop (id, version, kind, state, topic, touchpoint, policy, received_at, opened_at,
+                  bounces, arbitration, ask_at)
+SELECT 'P-' || n, 0, 'small', 'resolved', 'login', 'app-login', '1', {past}, {past}, 0, {no},
+       {tomorrow}
+FROM ({series}) AS numbers
+"""
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A flow, the rows it looks for, its query for what is due, and the index that answers it."""
@@ -90,8 +100,9 @@ SWEPT = [
         verify.due,
         "ix_verification_due",
     ),
+    Sweep("verify_resolutions", "loop", POSTPONED, verify.due, "ix_loop_resolved"),
 ]
-each = pytest.mark.parametrize("swept", SWEPT, ids=lambda swept: str(swept.flow))
+each = pytest.mark.parametrize("swept", SWEPT, ids=lambda swept: f"{swept.flow}-{swept.rows}")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

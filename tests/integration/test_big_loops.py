@@ -1,26 +1,36 @@
 """A common cause from candidate to closing: who gets work, who is told what, what is refused."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from loopwright.errors import ConflictError, InputError, TransitionRefused
+from models.base import table
 from models.clock import Clock
+from models.customer import CustomerSnapshot
+from models.feedback import RawItem
 from models.history import EventBody, HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop, LoopLink
-from models.message import Message
+from models.message import Delivery, Message
 from models.ticket import Ticket
-from tasks import big_loops
-from tasks.big_loops import Closed, close, is_candidate, plan, triage
+from tasks import tell_changed
+from tasks.big_loops import Closed, close, describe, is_candidate, triage
+from tasks.change import Change
 from tasks.decide import decide_loop
+from tasks.deliver import deliver_lease
 from tasks.hand_off import accept, reject, resolve, transfer
-from tasks.look import list_triage
+from tasks.look import list_triage, show_loop
 from tasks.merge import merge, unlink
+from tasks.plan_cause import Plan, plan
+from tasks.publish import publish
 from tasks.reach import ways
+from tasks.verify import ask
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,
@@ -33,6 +43,8 @@ from tests.cast import (
     ZHANG,
     a_loop,
     change_now,
+    document,
+    documents,
     kinds_of,
     one,
     opening,
@@ -83,9 +95,9 @@ def take_on(ws: Workspace, loop: str) -> str:
 
 
 def make_plan(ws: Workspace, loop: str, **other: Any) -> str:
-    words = {"why": WHY, "actions": ACTIONS, "target": TARGET}
+    words = {"whys": [WHY], "actions": [ACTIONS], "target": TARGET}
     given: dict[str, Any] = {"cause": "C01", "by": SOON} | words | other
-    return plan(ws, loop, **given, actor=ZHANG, now=NOON)
+    return plan(ws, loop, Plan(**given), ZHANG, NOON)
 
 
 def finish(ws: Workspace, loop: str) -> None:
@@ -169,7 +181,8 @@ def test_the_whole_life_of_a_candidate_by_rule(ws: Workspace) -> None:
 
 def test_words_stay_in_the_body(ws: Workspace) -> None:
     end(ws, watched(ws))
-    assert body_of(ws, EventKind.LOOP_PLANNED) == {"why": WHY, "actions": ACTIONS, "target": TARGET}
+    planned = {"whys": [WHY], "actions": [ACTIONS], "target": TARGET}
+    assert body_of(ws, EventKind.LOOP_PLANNED) == planned
     assert body_of(ws, EventKind.LOOP_CLOSED) == {"reason": REASON, "changed": CHANGED}
     for event in rows(ws.db, HistoryEvent):
         assert not any(words in event.envelope for words in (WHY, ACTIONS, TARGET, REASON, CHANGED))
@@ -295,7 +308,7 @@ def test_a_unit_with_two_tickets_is_told_once(ws: Workspace) -> None:
 
 def test_who_plans_for_another_unit_is_said(ws: Workspace) -> None:
     loop = take_on(ws, a_candidate(ws))
-    plan(ws, loop, "C01", WHY, ACTIONS, TARGET, SOON, LI, NOON)
+    plan(ws, loop, Plan("C01", [WHY], [ACTIONS], TARGET, SOON), LI, NOON)
     assert one(ws.db, HistoryEvent, kind=EventKind.LOOP_PLANNED).on_behalf_of == "DB"
 
 
@@ -361,10 +374,24 @@ def test_a_customers_own_loop_has_none_of_this(ws: Workspace, act: Any) -> None:
 
 REFUSED_PLANS = [
     ({"cause": "C99"}, "no cause code 'C99'"),
-    ({"why": " "}, "words for its why"),
-    ({"actions": ""}, "words for its actions"),
+    ({"whys": [" "]}, "words for its why"),
+    ({"whys": []}, "words for its why"),
+    ({"whys": [WHY, WHY]}, "the same why stands twice"),
+    ({"whys": [f"{WHY}{n}" for n in range(11)]}, "at most 10"),
+    ({"actions": []}, "words for its actions"),
+    ({"actions": [ACTIONS, ""]}, "words for its actions"),
     ({"target": ""}, "words for its target"),
     ({"by": date(2026, 8, 2)}, "2026-08-02 is past"),
+    ({"sponsor": "nobody"}, "'nobody' cannot be the sponsor"),
+    ({"sponsor": "db.zhang"}, "'db.zhang' cannot be the sponsor"),
+    ({"target_percent": 0}, "0 per cent"),
+    ({"target_percent": 101}, "101 per cent"),
+    ({"baseline_days": 27}, "a baseline of 27 days"),
+    ({"baseline_days": 366}, "a baseline of 366 days"),
+    ({"comparison": "nothing"}, "no topic 'nothing'"),
+    ({"comparison": "login/nowhere"}, "no touchpoint 'nowhere'"),
+    ({"comparison": "transfer/app-use"}, "compared with itself"),
+    ({"changed": " "}, "told what changed"),
 ]
 
 
@@ -380,7 +407,7 @@ def test_today_is_a_local_day(ws: Workspace) -> None:
     """At noon in Shanghai it is the third; an hour past midnight there, the fourth."""
     loop = take_on(ws, a_candidate(ws))
     with pytest.raises(InputError, match="is past"):
-        plan(ws, loop, "C01", "a", "b", "c", date(2026, 8, 3), ZHANG, NOON + 13 * HOUR)
+        plan(ws, loop, Plan("C01", "a", "b", "c", date(2026, 8, 3)), ZHANG, NOON + 13 * HOUR)
     make_plan(ws, loop, by=date(2026, 8, 3))
 
 
@@ -401,7 +428,7 @@ def test_nothing_is_planned_or_solved_too_early(ws: Workspace) -> None:
 
 Refused = list[tuple[str, dict[str, Any], type[Exception], str]]
 REFUSED_ENDS: Refused = [
-    ("proven", {}, InputError, "takes evidence"),
+    ("proven", {}, TransitionRefused, "nothing measured proves|cannot close as 'proven'"),
     ("verified", {}, InputError, "no outcome 'verified'"),
     ("merged", {}, InputError, "no outcome 'merged'"),
     ("not proven", {"reason": " "}, InputError, "needs a reason"),
@@ -530,14 +557,14 @@ def test_who_is_linked_while_it_closes_is_told_too(
             take_in(ws, *said(customer))
         return ways(*given)
 
-    monkeypatch.setattr(big_loops, "ways", slowly)
+    monkeypatch.setattr(tell_changed, "ways", slowly)
     assert end(ws, loop).told == 2
     assert len(told(ws)) == 2
     assert sound(ws.db)
 
 
 def test_thousands_are_told_by_one_event(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(big_loops, "PIECE", 400)
+    monkeypatch.setattr(tell_changed, "PIECE", 400)
     loop = watched(ws, *(f"C{n}" for n in range(1000)))
     size = len(rows(ws.db, HistoryEvent))
     assert end(ws, loop) == Closed(loop, told=1000)
@@ -555,3 +582,142 @@ def test_the_same_cause_after_closing_is_a_new_candidate(ws: Workspace) -> None:
     assert len(rows(ws.db, LoopLink, big_id=again.id)) == 1
     assert ticket_of(ws, closed).state == "done"
     assert sound(ws.db)
+
+
+def test_a_plan_settles_what_it_will_be_measured_by(ws: Workspace) -> None:
+    """The words came on 3 August, the window before it began on 20 July: the past ends there."""
+    loop = take_on(ws, a_candidate(ws))
+    wanted = {"sponsor": "ho.chief", "target_percent": 40, "baseline_days": 56}
+    make_plan(ws, loop, comparison="login", changed=CHANGED, whys=[WHY, "没有人负责"], **wanted)
+    row = big(ws)
+    assert (row.sponsor, row.target_percent, row.comparison) == ("ho.chief", 40, "login/app-login")
+    assert (row.baseline_from, row.baseline_to) == (date(2026, 5, 25), date(2026, 7, 19))
+    assert body_of(ws, EventKind.LOOP_PLANNED)["whys"] == [WHY, "没有人负责"]
+    shown = show_loop(ws, loop)["plan"]
+    assert (shown["whys"], shown["changed"]) == ([WHY, "没有人负责"], CHANGED)
+
+
+def test_a_plan_measures_against_as_long_as_is_watched(ws: Workspace) -> None:
+    make_plan(ws, take_on(ws, a_candidate(ws)))
+    assert (big(ws).baseline_to - big(ws).baseline_from).days == 89
+
+
+def with_rules(ws: Workspace, **rules: Any) -> Workspace:
+    lines = "".join(f"{name}: {value}\n" for name, value in rules.items())
+    publish(ws.db, documents(policy=document("policy") + lines), OPS, NOON)
+    return Workspace(ws.settings, ws.db, run="test-run")
+
+
+def test_no_more_big_loops_at_once_than_the_policy_allows(ws: Workspace) -> None:
+    ws = with_rules(ws, big_loops_at_once=1)
+    (issue, other) = sample_issues(ws.db, 2)
+    change_now(
+        ws, opening("B1", issue, kind="big"), opening("B2", other, kind="big", topic="crash")
+    )
+    take_on(ws, "B1")
+    with pytest.raises(InputError, match="1 big loops are being worked on, the policy allows 1"):
+        take_on(ws, "B2")
+    triage(ws, "B2", None, None, None, OPS, NOON, over_limit=True)
+    assert {b.state for b in rows(ws.db, Loop, kind="big")} == {"triaged"}
+
+
+def test_what_is_watched_leaves_room_for_another(ws: Workspace) -> None:
+    ws = with_rules(ws, big_loops_at_once=1)
+    watched(ws)
+    (issue,) = sample_issues(ws.db, 1)
+    change_now(ws, opening("B1", issue, kind="big"))
+    assert take_on(ws, "B1") == "B1"
+
+
+def test_what_changed_may_be_written_before(ws: Workspace) -> None:
+    """In the plan, or by whoever knows since; the newest words count."""
+    loop = take_on(ws, a_candidate(ws))
+    make_plan(ws, loop, changed="计划中的话")
+    finish(ws, loop)
+    assert describe(ws, loop, CHANGED, ZHANG, LATER) == Closed(loop)
+    assert end(ws, loop, changed=None).told == 2
+    assert body_of(ws, EventKind.LOOP_CLOSED)["changed"] == CHANGED
+    assert one(ws.db, HistoryEvent, kind=EventKind.LOOP_CHANGE_DESCRIBED).data == "{}"
+    assert sound(ws.db)
+
+
+def test_of_what_is_abandoned_the_plans_words_are_not_told(ws: Workspace) -> None:
+    loop = take_on(ws, a_candidate(ws))
+    make_plan(ws, loop, changed=CHANGED)
+    assert end(ws, loop, "abandoned", changed=None).told == 0
+
+
+def test_what_changed_may_be_written_after(ws: Workspace) -> None:
+    loop = take_on(ws, a_candidate(ws))
+    end(ws, loop, "abandoned", changed=None)
+    assert describe(ws, loop, CHANGED, OPS, LATER + 2 * DAY).told == 2
+    assert len(told(ws)) == 2
+    with pytest.raises(InputError, match="have been told"):
+        describe(ws, loop, "又一种说法", OPS, LATER + 3 * DAY)
+    with pytest.raises(InputError, match="must be told what changed"):
+        describe(ws, loop, " ", OPS, LATER)
+
+
+def test_nothing_is_written_of_a_candidate_or_a_customers_own_loop(ws: Workspace) -> None:
+    loop = a_candidate(ws, "C1")
+    for other in (loop, smalls(ws)[0].id):
+        with pytest.raises(TransitionRefused):
+            describe(ws, other, CHANGED, OPS, LATER)
+
+
+def test_who_was_asked_lately_is_told_later(ws: Workspace) -> None:
+    """C1 was asked about their own loop the day before the big one closed: the week's gap counts
+    from there; C2 hears at once."""
+    loop = watched(ws, "C1", "C2")
+    first = small_of(ws, 0)
+    for ticket in rows(ws.db, Ticket, loop_id=first):
+        resolve(ws, ticket.id, "C01", "做完了", ZHANG, LATER)
+    ask(ws, LATER)
+    assert end(ws, loop) == Closed(loop, told=2, later=1)
+    due = {m.loop_id: m.due_at for m in rows(ws.db, Message, template="cause_closed")}
+    assert due == {first: LATER + 7 * DAY, small_of(ws, 1): LATER + DAY}
+
+
+def test_who_is_told_of_one_cause_hears_of_another_later(ws: Workspace) -> None:
+    first = watched(ws, "C1")
+    end(ws, first)
+    (small,), (issue,) = smalls(ws), sample_issues(ws.db, 1)
+    link = Change("B2", EventKind.LOOP_LINKED, {"small": small.id, "relation": "same_cause"})
+    change_now(ws, opening("B2", issue, kind="big", topic="crash"), link)
+    take_on(ws, "B2")
+    assert close(ws, "B2", "abandoned", REASON, CHANGED, OPS, LATER + 3 * DAY).later == 1
+    due = [m.due_at for m in rows(ws.db, Message, template="cause_closed")]
+    assert sorted(due) == [LATER + DAY, LATER + 8 * DAY]
+
+
+def test_opted_out_customers_are_told_nothing(ws: Workspace) -> None:
+    loop = watched(ws, "C1", "C2")
+    customer = one(ws.db, Loop, id=small_of(ws, 0)).customer_id
+    refuse(ws, customer)
+    assert end(ws, loop) == Closed(loop, told=1)
+    assert told(ws) == [small_of(ws, 1)]
+
+
+def refuse(ws: Workspace, customer: str) -> None:
+    """The customer wants neither mail nor calls."""
+    raw = rows(ws.db, RawItem)[0].id
+    consent = {"mail": False, "call": False}
+    with ws.db.begin() as tx:
+        tx.execute(
+            insert(table(CustomerSnapshot)).values(
+                id=raw, customer_id=customer, consent=consent, valid_from=NOON
+            )
+        )
+
+
+def test_the_templates_version_stands_on_the_record(ws: Workspace) -> None:
+    loop = watched(ws, "C1")
+    end(ws, loop)
+    asyncio.run(deliver_lease(ws, LATER + 2 * DAY))
+    message = one(ws.db, Message, template="cause_closed")
+    version = next(t.version for t in ws.published.documents.templates if t.id == "cause_closed")
+    assert one(ws.db, Delivery, message_id=message.id).template_version == version
+    (shown,) = [m for m in show_loop(ws, message.loop_id)["messages"] if m["id"] == message.id]
+    assert (shown["state"], shown["template_version"]) == ("sent", version)
+    sent = [e for e in rows(ws.db, HistoryEvent, kind="message.sent") if message.id in e.data]
+    assert [e.template_version for e in sent] == [f"cause_closed@{version}"]

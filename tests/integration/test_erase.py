@@ -31,7 +31,9 @@ from tasks.look import explain_loop, list_loops, list_messages, show_loop
 from tasks.personal import Subject, find_subject
 from tasks.quarantine import list_quarantine, replay_quarantine
 from tasks.scrub import scrub
-from tasks.verify import answer, ask, tell_customer
+from tasks.answers import answer
+from tasks.tell import tell_customer
+from tasks.verify import ask
 from tasks.workspace import Workspace
 from tests.cast import (
     AUDIT,

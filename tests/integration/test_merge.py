@@ -13,11 +13,12 @@ from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
 from tasks import merge as module
-from tasks.big_loops import close, plan, triage
+from tasks.big_loops import close, triage
 from tasks.change import Change
 from tasks.decide import close_unfounded
 from tasks.hand_off import accept, resolve
 from tasks.merge import merge, unlink, unmerge
+from tasks.plan_cause import Plan, plan
 from tasks.verify import ask
 from tasks.workspace import Workspace
 from tests.cast import (
@@ -183,7 +184,8 @@ def take_on(ws: Workspace, loop: str) -> None:
 
 def set_plan(ws: Workspace, loop: str) -> None:
     take_on(ws, loop)
-    plan(ws, loop, "C01", "没有测试", "加测试", "每周少于十笔", date(2026, 9, 1), ZHANG, NOON)
+    made = Plan("C01", ["没有测试"], ["加测试"], "每周少于十笔", date(2026, 9, 1))
+    plan(ws, loop, made, ZHANG, NOON)
 
 
 def begin(ws: Workspace, loop: str) -> None:

@@ -7,21 +7,26 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, update
 
 from models.base import table
 from models.clock import Clock
-from models.kinds import Answer, Channel, EventKind
+from models.kinds import Answer, CallOutcome, Channel, EventKind
 from models.message import Message
 from notifications.context import CONTEXT, TO_CUSTOMERS
 from notifications.templates import Rendered, RenderError, render
-from tasks.big_loops import close, plan
+from tasks.answers import answer
+from tasks.approvals import refuse, request_more_time
+from tasks.big_loops import close
 from tasks.big_loops import triage as take_on
+from tasks.call_backs import called
 from tasks.change import Change, NewMessage, message_row, queue
 from tasks.hand_off import accept, reject, resolve
 from tasks.message_context import contexts, elapsed, working
 from tasks.message_facts import gather
-from tasks.verify import answer, ask
+from tasks.plan_cause import Plan, plan
+from tasks.recompute import warn
+from tasks.verify import ask, follow_up
 from tasks.watch_clocks import watch_lease
 from tasks.workspace import Workspace
 from tests.cast import (
@@ -142,7 +147,7 @@ def test_an_accepted_ticket_is_not_asked_to_be_accepted(ws: Workspace) -> None:
     accept(ws, ticket_of(ws, loop.id).id, ZHANG, NOON)
     watch(ws, shanghai(6, 9))
     titles = [a["title"] for a in about(ws, of_clock(ws, "clock_reminder", "owner"))["answer"]]
-    assert titles == ["转给别的部门", "处理完毕"]
+    assert titles == ["说明进展", "转给别的部门", "处理完毕", "申请延期"]
 
 
 def test_a_clock_of_the_customers_asks_for_a_first_answer(ws: Workspace) -> None:
@@ -239,7 +244,8 @@ def test_a_customer_reads_only_what_is_theirs(ws: Workspace) -> None:
     ask(ws, NOON)
     message = post(ws, loop, "verification_question", channel=Channel.CUSTOMER)
     context = about(ws, message)
-    assert set(context) <= {"organisation", "matter", "done", "answer_by", "changed"}
+    known = {"organisation", "matter", "done", "answer_by", "changed", "asked_on", "final"}
+    assert set(context) <= known
     assert context["matter"] == {
         "number": loop,
         "topic_title": context["matter"]["topic_title"],
@@ -286,7 +292,49 @@ def test_a_department_is_told_how_to_ask(ws: Workspace) -> None:
     assert "您好，这里是测试公司。您在2026年8月3日反映过" in made.text
     for said in ("yes", "partly", "no"):
         assert f"loopwright loop answer {loop} {said} --words … --as …" in made.text
-    assert "到2026年8月10日仍没有答复的" in made.text
+    assert "请在2026年8月10日前打。" in made.text
+    assert "没打过的不会关闭" in made.text
+    called(ws, loop, CallOutcome.BUSY, "", ZHANG, NOON + DAY)
+    again = written(ws, told(ws, "verification_call"))
+    assert "【已经打过】\n2026-08-04 12:00 占线\n" in again.text
+    assert f"loopwright loop called {loop} --outcome no-answer" in again.text
+
+
+def test_who_is_asked_again_reads_when_the_first_time_was(ws: Workspace) -> None:
+    loop = str(a_loop(ws, customer="C1", mail="c1@mail.example").id)
+    resolve(ws, ticket_of(ws, loop).id, "C01", DONE, ZHANG, NOON)
+    ask(ws, NOON)
+    first = told(ws, "verification_question")
+    assert "问过您" not in written(ws, first).text
+    assert "先结束这次回访" not in written(ws, first).text, "not the last time"
+    with ws.db.begin() as tx:
+        tx.execute(update(table(Message)).values(state="sent"))
+    follow_up(ws, NOON + 7 * DAY)
+    again = written(ws, told(ws, "verification_question"))
+    assert "我们在2026年8月3日问过您是否解决" in again.text
+    assert "请您在2026年8月17日前答复；没有收到答复，我们会先结束这次回访" in again.text
+
+
+def test_an_answer_in_doubt_goes_to_operations_with_the_words(ws: Workspace) -> None:
+    loop = solved(ws)
+    ask(ws, NOON)
+    answer(ws, loop, Answer.YES, WORDS, OPS, NOON)
+    made = written(ws, told(ws, "answer_doubted"))
+    assert "选的是：已解决\n说的是：“还是登录不了，电话139****0001”" in made.text
+    for meant in ("yes", "partly", "no"):
+        assert f"loopwright loop settle {loop} {meant} --as …" in made.text
+
+
+def test_the_manager_reads_the_first_answer_of_a_reopened_loop(ws: Workspace) -> None:
+    loop = solved(ws)
+    ask(ws, NOON)
+    answer(ws, loop, Answer.YES, "", OPS, NOON)
+    answer(ws, loop, Answer.PARTLY, "又不行了", OPS, NOON + DAY)
+    unit, manager = (told(ws, "loop_reopened", person=who) for who in (None, "db.zhang"))
+    assert written(ws, unit).text.startswith("数字部负责同事：您好！")
+    made = written(ws, manager)
+    assert made.text.startswith("张敏，您好！")
+    assert "“客户回访时说：部分解决。又不行了”\n客户第一次的答复：已解决\n" in made.text
     assert PHONE not in made.text
 
 
@@ -325,7 +373,8 @@ def test_each_unit_learns_its_part_in_a_big_loop(ws: Workspace) -> None:
 
 def closed(ws: Workspace) -> str:
     loop = taken_up(ws)
-    plan(ws, loop, "C01", "没有回归测试", "先回归", "少于十笔", date(2026, 9, 1), ZHANG, NOON)
+    made = Plan("C01", ["没有回归测试"], ["先回归"], "少于十笔", date(2026, 9, 1))
+    plan(ws, loop, made, ZHANG, NOON)
     for unit, actor in (("DB", ZHANG), ("RK", LI), ("CC", LI)):
         ticket = told(ws, "big_loop_assigned", unit=unit).ticket_id
         resolve(ws, ticket, "C01", "已完成", actor, NOON)
@@ -353,6 +402,27 @@ def test_a_customer_learns_what_has_changed(ws: Workspace) -> None:
     assert "观察期已满" not in made.html
 
 
+def measured(ws: Workspace, big: str) -> None:
+    """A look at its fix, and the messages that quote it."""
+    data = {"effect": "F1", "horizon": 90, "method": "series", "verdict": "not_proven"}
+    numbers = {"before": 262, "after": 241, "change": -80, "low": -240, "high": 110}
+    body = {"reason": {"zh": "没有证实下降", "en": "no fall is proven"}}
+    change_now(ws, Change(big, EventKind.EFFECT_MEASURED, data | numbers, body=body))
+    for template in ("effect_measured", "big_loop_relapsed"):
+        post(ws, big, template, "DB")
+
+
+def test_what_was_measured_is_said(ws: Workspace) -> None:
+    big = closed(ws)
+    measured(ws, big)
+    for template in ("effect_measured", "big_loop_relapsed"):
+        zh, en = (written(ws, told(ws, template), language) for language in ("zh", "en"))
+        assert "没有证实下降" in zh.text
+        assert "no fall is proven" in en.text
+        assert f"loopwright loop effect {big}" in zh.text
+    assert "已观察 90 天，结果：未证实" in written(ws, told(ws, "effect_measured")).text
+
+
 def test_operations_are_told_how_to_take_a_candidate_up(ws: Workspace) -> None:
     take_in(ws, {"text": UPDATE, "customer": "C1"})
     context = about(ws, told(ws, "big_loop_candidate"))
@@ -365,7 +435,7 @@ def test_operations_are_told_how_to_take_a_candidate_up(ws: Workspace) -> None:
 
 def everything(ws: Workspace) -> list[Any]:
     """Messages of every kind, of many loops."""
-    closed(ws)
+    measured(ws, closed(ws))
     loop = a_loop(ws, FEE, customer="C9")
     reject(ws, ticket_of(ws, loop.id).id, "不是我们", "DB", LI, NOON)
     reject(ws, ticket_of(ws, loop.id).id, "也不是我们", "RK", ZHANG, NOON)
@@ -374,11 +444,17 @@ def everything(ws: Workspace) -> list[Any]:
     watch(ws, shanghai(6, 9), shanghai(6, 17), shanghai(7, 13))
     resolve(ws, ticket_of(ws, again).id, "C01", DONE, ZHANG, shanghai(7, 13))
     ask(ws, shanghai(7, 13))
+    more = ticket_of(ws, a_loop(ws, customer="C8").id).id
+    approval = request_more_time(ws, more, 2, f"等客户 {PHONE} 回电", LI, NOON)
+    refuse(ws, approval, "人手够", ZHANG, NOON)
     big, values = candidate(ws), {"big": candidate(ws)}
     post(ws, again, "verification_question", channel=Channel.CUSTOMER)
     post(ws, again, "cause_closed", values=values, channel=Channel.CUSTOMER)
     post(ws, again, "verification_call")
+    post(ws, again, "answer_doubted", "CX")
     post(ws, big, "triage_waiting", "CX")
+    take_in(ws, {"text": f"登录不了，我不想活了，打 {PHONE}"})
+    warn(ws, {"calendar_missing:1:2027": 2027}, NOON)
     return rows(ws.db, Message)
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from random import Random
 from threading import Barrier
 from typing import Any
 
@@ -12,18 +13,20 @@ import pytest
 from sqlalchemy import update
 
 from models.base import table
+from models.feedback import Feedback
 from models.history import EventBody, HistoryEvent
+from models.issue import Issue
 from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from policy.recur import Finding
 from tasks import review_causes as module
 from tasks.change import Change
-from tasks.count_causes import count_causes, find_causes, spans_of
+from tasks.count_causes import count_causes, established, observed, spans_of
 from tasks.look import explain_loop
 from tasks.merge import merge, unlink
 from tasks.message_context import contexts
-from tasks.review_causes import link_loops, open_candidate, open_candidates
+from tasks.review_causes import link_loops, look, open_candidate, open_candidates
 from tasks.sweeps import review_causes
 from tasks.workspace import Workspace
 from tests.cast import (
@@ -43,6 +46,7 @@ from tests.cast import (
     take_in,
     triage,
 )
+from tests.hidden_cause import everyday
 
 CAUSE = ("login", "app-login")
 Item = dict[str, str]
@@ -67,12 +71,13 @@ def a_past(ws: Workspace, *items: Item, days: int = 70, now: datetime = NOON) ->
 
 
 def review(ws: Workspace, now: datetime = NOON) -> dict[str, int]:
-    return asyncio.run(review_causes(ws, lambda: now))
+    counts = asyncio.run(review_causes(ws, lambda: now))
+    return {name: counts[name] for name in ("causes", "recurring", "candidates", "linked")}
 
 
 def finding(ws: Workspace, now: datetime = NOON) -> Finding:
     """Of signing in."""
-    (found,) = [f for f in find_causes(ws, now) if (f.topic, f.touchpoint) == CAUSE]
+    (found,) = [f for f in look(ws, now).topics if (f.topic, f.touchpoint) == CAUSE]
     return found
 
 
@@ -147,7 +152,7 @@ def test_a_candidate_says_why(ws: Workspace) -> None:
     assert (numbers["customers"], numbers["past"], numbers["expected"]) == (8, 1, 0.25)
     assert numbers["ratio"] == 32
     assert numbers["exposure"] == {"window": 14, "baseline": 56, "by": "days"}
-    assert numbers["p"] < numbers["threshold"] == 0.01
+    assert numbers["p"] < numbers["threshold"] == 0.005
     assert "8 customers" in numbers["reason"]["en"]
     assert (numbers["rule"]["window_days"], numbers["rule"]["alpha"]) == (14, 0.01)
 
@@ -333,7 +338,7 @@ def test_two_workers_make_one_candidate(ws: Workspace, another: Callable[[], Wor
     together = Barrier(4)
 
     def work(worker: Workspace) -> dict[str, int]:
-        findings = [f for f in find_causes(worker, NOON) if f.recurring]
+        findings = [f for f in look(worker, NOON).topics if f.recurring]
         assert len(findings) == 2
         together.wait()
         return review(worker)
@@ -381,14 +386,105 @@ def test_a_topic_that_the_taxonomy_no_longer_has(ws: Workspace) -> None:
     a_past(ws, *said(8, 3))
     with ws.db.begin() as tx:
         tx.execute(update(table(Loop)).values(topic="gone"))
-    found = next(f for f in find_causes(ws, NOON) if f.recurring)
+    found = next(f for f in look(ws, NOON).topics if f.recurring)
     assert open_candidate(ws, found, NOON).candidates == 1
     assert big(ws).lead is None
 
 
 def test_a_look_reads_no_feedback_from_before_the_baseline(ws: Workspace) -> None:
     a_past(ws, *said(3, 71, who="ancient"), *said(2, 60, who="old"), *said(8, 3))
+    spans = spans_of(ws, NOON)
     with ws.db.read() as tx:
-        (cause,) = count_causes(tx, ws, spans_of(ws, NOON))
+        sources = established(tx, ws, spans)
+        (cause,) = count_causes(tx, sources, observed(tx, sources, spans), spans)
     assert (cause.window.customers, cause.baseline.customers) == (8, 2)
     assert (cause.window.days, cause.baseline.days) == (14, 56)
+
+
+BANDS = [
+    "蓝鲸手环登录不了，一直转圈，投诉",
+    "用蓝鲸手环付钱，转账失败，投诉",
+    "绑了蓝鲸手环手机就闪退，太差",
+    "排队半天，蓝鲸手环还是刷不开，投诉",
+    "戴着蓝鲸手环被盗刷三笔，投诉",
+    "蓝鲸手环要收年费？没人说过，投诉",
+    "换了蓝鲸手环之后登不上，太差",
+]
+"""One trouble told under six topics."""
+TOPICS = ("登录不了", "转账失败", "闪退", "年费", "排队", "盗刷")
+
+
+def bands(ws: Workspace) -> set[str]:
+    """Seven customers in the last days tell of a wristband among sixty other complaints."""
+    chance = Random(5)
+    others = [
+        {"text": f"{said}，{TOPICS[n % 6]}，投诉", "customer": f"O{n}", "received": day(n % 69 + 1)}
+        for n, said in enumerate(everyday(chance, 60))
+    ]
+    told = [
+        {"text": text, "customer": f"B{n}", "received": day(n + 1)} for n, text in enumerate(BANDS)
+    ]
+    a_past(ws, *others, *told)
+    return about(ws, "手环")
+
+
+def about(ws: Workspace, word: str) -> set[str]:
+    """Small loops in whose feedback the word stands."""
+    said = {row.id for row in rows(ws.db, Feedback) if word in row.text}
+    issues = {row.id for row in rows(ws.db, Issue) if row.feedback_id in said}
+    return {row.loop_id for row in rows(ws.db, LoopIssue) if row.issue_id in issues} & smalls(ws)
+
+
+def test_like_words_over_many_topics_make_one_candidate(ws: Workspace) -> None:
+    seven = bands(ws)
+    assert review(ws)["candidates"] == 1
+    loop = big(ws)
+    assert (loop.rule, loop.state, linked(ws) == seven, len(seven)) == (
+        "similarity", "candidate", True, 7,
+    )  # fmt: skip
+    why = explain_loop(ws, loop.id, "en")
+    assert "蓝鲸手环" in why["recurrence"]["words"]
+    assert set(why["recurrence"]["loops"]) == seven
+    assert len(why["recurrence"]["topics"]) == 6
+    assert why["reason"].startswith("like words (蓝鲸手环")
+    for later in (0, 1, 5):
+        assert review(ws, NOON + later * DAY) | {"causes": 0, "recurring": 0} == {
+            "causes": 0, "recurring": 0, "candidates": 0, "linked": 0,
+        }  # fmt: skip
+    assert sound(ws.db)
+
+
+def test_later_loops_join_by_words_and_not_by_topic(ws: Workspace) -> None:
+    seven = bands(ws)
+    review(ws)
+    gone = min(seven)
+    unlink(ws, gone, big(ws).id, OPS, NOON)
+    tomorrow = NOON + DAY
+    more = [("蓝鲸手环又是登录不了，投诉", "N1"), (LOGIN, "N2"), ("排队太久，投诉", "N3")]
+    take_in(
+        ws,
+        *({"text": text, "customer": who, "received": day(-0.1)} for text, who in more),
+        now=tomorrow,
+    )
+    assert review(ws, tomorrow + DAY)["linked"] == 1
+    assert linked(ws) == about(ws, "手环") - {gone}
+    assert len(linked(ws)) == 7
+
+
+def test_an_abandoned_group_is_not_opened_again_from_the_same_loops(ws: Workspace) -> None:
+    bands(ws)
+    review(ws)
+    abandon(ws, big(ws).id)
+    for later in range(3):
+        assert review(ws, NOON + later * DAY)["candidates"] == 0
+
+
+def test_a_group_joins_the_open_big_loop_of_its_topic(ws: Workspace) -> None:
+    seven = bands(ws)
+    (group,) = [found for found in look(ws, NOON).groups if found[1].recurring]
+    place = {"topic": group[1].topic, "touchpoint": group[1].touchpoint}
+    issue = rows(ws.db, LoopIssue)[0].issue_id
+    data = {"kind": "big", "state": "candidate", "issue": issue, "received_at": day(30)} | place
+    change_now(ws, Change("B-1", EventKind.LOOP_OPENED, data, policy="1"))
+    assert review(ws)["candidates"] == 0
+    assert seven <= linked(ws)

@@ -34,7 +34,7 @@ from tasks.sweeps import (
     verify_resolutions,
     watch_clocks,
 )
-from tasks.verify import answer
+from tasks.answers import answer
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -22,7 +22,9 @@ from models.loop import Loop
 from models.ticket import Ticket
 from tasks.decide import decide_loop, withdraw
 from tasks.hand_off import accept, reject, resolve, transfer
-from tasks.verify import answer, ask_set, close_set, tell_customer
+from tasks.answers import answer
+from tasks.tell import tell_customer
+from tasks.verify import ask_set, follow_up_set
 from tasks.watch_clocks import watch_lease
 from tasks.workspace import Workspace
 from tests.cast import LI, LOGIN, NOON, OPS, ZHANG, number_of, one, rows, sound, take_in
@@ -139,11 +141,15 @@ class Writer:
         if asked is None:
             return []
         said = [K.VERIFICATION_ASKED] * (asked.mailed + asked.calls)
+        said += [K.VERIFICATION_POSTPONED] * asked.postponed
         return said + [K.LOOP_CLOSED] * asked.unasked
 
-    def close_silent(self, now: datetime) -> Sequence[str]:
-        closed = close_set(self.ws, now)
-        return [K.LOOP_CLOSED] * closed.silent if closed else []
+    def follow_up(self, now: datetime) -> Sequence[str]:
+        counts = follow_up_set(self.ws, now)
+        if counts is None:
+            return []
+        ended = [K.LOOP_CLOSED] * (counts.silent + counts.unasked)
+        return [K.VERIFICATION_REMINDED] * counts.reminded + ended
 
     def watch(self, now: datetime) -> Sequence[str]:
         seen = watch_lease(self.ws, now, 10)
@@ -168,7 +174,7 @@ FITTING: dict[str, list[Try]] = {
 """By the loop's state, else by its ticket's."""
 ANYTHING: list[Try] = [
     *(Writer.accept, Writer.resolve, Writer.transfer, Writer.reject, Writer.answer, Writer.tell),
-    *(Writer.decide, Writer.withdraw, Writer.ask, Writer.close_silent, Writer.watch),
+    *(Writer.decide, Writer.withdraw, Writer.ask, Writer.follow_up, Writer.watch),
 ]
 COUNTED = (
     K.TICKET_ACCEPTED,

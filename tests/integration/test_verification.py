@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from email import message_from_bytes
 from email.message import Message as Mail
+from functools import partial
 from itertools import count
 from threading import Barrier
 from typing import Any
@@ -18,13 +19,16 @@ from sqlalchemy import insert, literal, select, update
 from loopwright.errors import ConflictError, InputError, TransitionRefused
 from models.base import table
 from models.clock import Clock
+from models.feedback import RawItem
 from models.history import EventBody, HistoryEvent
 from models.kinds import Answer, Channel, EventKind, How, Told
 from models.loop import Loop
 from models.message import Message
 from models.ticket import Ticket
 from models.verification import Verification
+from tasks import answers as tasks_answers
 from tasks import verify
+from tasks.answers import Said, answer, answers
 from tasks.change import change
 from tasks.hand_off import resolve
 from tasks.look import show_loop
@@ -32,7 +36,8 @@ from tasks.merge import merge
 from tasks.publish import publish
 from tasks.reach import ways
 from tasks.sweeps import deliver_messages, verify_resolutions, waiting
-from tasks.verify import Said, answer, answers, ask, close_silent, tell_customer
+from tasks.tell import tell_customer
+from tasks.verify import ask, follow_up
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,
@@ -45,6 +50,8 @@ from tests.cast import (
     UPDATE,
     ZHANG,
     a_loop,
+    document,
+    documents,
     number_of,
     one,
     open_some,
@@ -58,6 +65,8 @@ from tests.integration.test_reach import HERS, know, with_consent
 
 LATER = NOON + HOUR
 SILENCE = 7 * DAY
+END = NOON + 2 * SILENCE
+"""The end of a silence that began at noon."""
 MOMENT = timedelta(microseconds=1)
 ADDRESS = {"customer": "C1", "mail": HERS}
 PHONE = {"customer": "C1"}
@@ -72,14 +81,28 @@ def solved(ws: Workspace, text: str = LOGIN, **item: str) -> str:
 
 
 def asked(ws: Workspace, text: str = LOGIN, **item: str) -> str:
-    """A loop whose customer was asked at noon."""
+    """A loop whose customer was asked at noon, and got the question where it was a mail."""
     loop = solved(ws, text, **(item or ADDRESS))
     ask(ws, NOON)
+    deliver(ws)
     return loop
 
 
+def deliver(ws: Workspace, now: datetime = NOON) -> None:
+    asyncio.run(deliver_messages(ws, lambda: now))
+
+
 def sweep(ws: Workspace, now: datetime = NOON) -> dict[str, int]:
-    return asyncio.run(verify_resolutions(ws, lambda: now))
+    """What the sweep did."""
+    counts = asyncio.run(verify_resolutions(ws, lambda: now))
+    return {name: number for name, number in counts.items() if number}
+
+
+def fall_silent(ws: Workspace) -> None:
+    """Asked twice, to no avail."""
+    follow_up(ws, NOON + SILENCE)
+    deliver(ws, NOON + SILENCE)
+    follow_up(ws, END)
 
 
 def state(ws: Workspace, loop: str) -> tuple[str, str | None, datetime | None]:
@@ -99,7 +122,7 @@ def last(ws: Workspace, loop: str) -> Any:
 def test_a_customer_with_an_address_is_asked_by_mail(ws: Workspace) -> None:
     loop = solved(ws, **ADDRESS)
     assert waiting(ws, NOON)["questions"] == 1
-    assert sweep(ws) == {"mailed": 1, "calls": 0, "unasked": 0, "silent": 0}
+    assert sweep(ws) == {"mailed": 1}
     assert state(ws, loop) == ("verifying", None, None)
     question = one(ws.db, Verification)
     assert (question.loop_id, question.via, question.answer) == (loop, "mail", None)
@@ -112,7 +135,7 @@ def test_a_customer_with_an_address_is_asked_by_mail(ws: Workspace) -> None:
 
 def test_a_customer_without_one_is_called_by_the_department(ws: Workspace) -> None:
     loop = solved(ws, **PHONE)
-    assert sweep(ws) == {"mailed": 0, "calls": 1, "unasked": 0, "silent": 0}
+    assert sweep(ws) == {"calls": 1}
     assert state(ws, loop)[0] == "verifying"
     assert one(ws.db, Verification).via == "call"
     message = one(ws.db, Message, template="verification_call")
@@ -120,20 +143,96 @@ def test_a_customer_without_one_is_called_by_the_department(ws: Workspace) -> No
     assert sound(ws.db)
 
 
-@pytest.mark.parametrize("known", [ADDRESS, PHONE])
-def test_asking_by_mail_tells_the_customer_and_a_call_is_still_to_be_made(
-    ws: Workspace, known: dict[str, str]
-) -> None:
-    loop = solved(ws, **known)
-    assert running(ws, loop) == {"legal", "customer"}
+def test_a_question_tells_its_customer_when_it_is_sent(ws: Workspace) -> None:
+    loop = solved(ws, **ADDRESS)
     ask(ws, LATER)
-    assert running(ws, loop) == (set() if known is ADDRESS else {"legal", "customer"})
+    assert running(ws, loop) == {"legal", "customer"}, "queued is not told"
+    deliver(ws, LATER + HOUR)
+    assert running(ws, loop) == set()
+    told = one(ws.db, HistoryEvent, kind=EventKind.LOOP_CUSTOMER_TOLD)
+    message = one(ws.db, Message, template="verification_question")
+    said = {"what": "decision", "how": "message", "message": message.key}
+    assert (json.loads(told.data), told.actor_type) == (said, "system")
+    assert (told.at, told.policy_version) == (LATER + HOUR, "1")
+    deliver(ws, LATER + DAY)
+    assert len(rows(ws.db, HistoryEvent, kind=EventKind.LOOP_CUSTOMER_TOLD)) == 1
+    assert sound(ws.db)
+
+
+def test_a_call_is_still_to_be_made(ws: Workspace) -> None:
+    loop = asked(ws, **PHONE)
+    assert running(ws, loop) == {"legal", "customer"}
+    answer(ws, loop, Answer.NO, "", ZHANG, LATER)
+    assert running(ws, loop) == {"owner"}, "who answers has been told"
+    assert sound(ws.db)
+
+
+def test_a_quarantined_question_tells_nobody(ws: Workspace) -> None:
+    loop = solved(ws, **ADDRESS)
+    ask(ws, NOON)
+    forget_addresses(ws)
+    deliver(ws)
+    assert one(ws.db, Message, template="verification_question").state == "quarantined"
+    assert running(ws, loop) == {"legal", "customer"}
+    assert not rows(ws.db, HistoryEvent, kind=EventKind.LOOP_CUSTOMER_TOLD)
+    assert sweep(ws, NOON + SILENCE) == {"reminded": 1}
+    question = one(ws.db, Verification)
+    assert (question.via, question.call_at) == ("call", NOON + SILENCE), "mail did not reach them"
+    assert one(ws.db, Message, template="verification_call").unit == "DB"
+    assert sound(ws.db)
+
+
+def test_a_mailbox_that_took_nothing_is_not_written_to_again(ws: Workspace) -> None:
+    loop = solved(ws, **ADDRESS)
+    ask(ws, NOON)
+    with ws.db.begin() as tx:
+        tx.execute(update(table(Message)).values(state="quarantined"))
+    assert sweep(ws, NOON + SILENCE) == {"reminded": 1}
+    assert one(ws.db, Verification).via == "call"
+    assert len(rows(ws.db, Message, template="verification_question")) == 1
+    assert state(ws, loop)[0] == "verifying"
+
+
+def forget_addresses(ws: Workspace) -> None:
+    with ws.db.begin() as tx:
+        tx.execute(update(table(RawItem)).values(payload="{}"))
+
+
+def test_of_a_loop_closed_meanwhile_nothing_follows(ws: Workspace) -> None:
+    loop = solved(ws, **ADDRESS)
+    ask(ws, NOON)
+    withdraw(ws, loop)
+    deliver(ws)
+    assert one(ws.db, Message, template="verification_question").state == "sent"
+    assert not rows(ws.db, HistoryEvent, kind=EventKind.LOOP_CUSTOMER_TOLD)
+    assert sound(ws.db)
+
+
+def test_a_customer_clock_that_waits_for_the_end(ws: Workspace) -> None:
+    """Two targets for one customer: a first answer, and verified or closed."""
+    clocks = document("clocks").replace(
+        "clocks:",
+        "clocks:\n  - {id: whole, kind: customer, title: {zh: 办结, en: Solved}, starts: receipt,"
+        " stops: closed, calendar_days: 20, loop: small}",
+    )
+    policy = document("policy").replace(
+        "[legal, customer, owner]", "[legal, customer, whole, owner]"
+    )
+    publish(ws.db, documents(clocks=clocks, policy=policy), OPS, NOON)
+    ws = Workspace(ws.settings, ws.db)
+    loop = asked(ws)
+    assert running(ws, loop) == {"whole"}, "told, and so answered"
+    answer(ws, loop, Answer.NO, "", OPS, LATER)
+    assert running(ws, loop) == {"whole", "owner"}
+    resolve(ws, one(ws.db, Ticket).id, "C01", "再次处理", ZHANG, LATER)
+    answer(ws, loop, Answer.YES, "", OPS, LATER)
+    assert running(ws, loop) == set()
     assert sound(ws.db)
 
 
 def test_nobody_to_ask(ws: Workspace) -> None:
     loop = solved(ws)
-    assert sweep(ws, LATER) == {"mailed": 0, "calls": 0, "unasked": 1, "silent": 0}
+    assert sweep(ws, LATER) == {"unasked": 1}
     assert state(ws, loop) == ("closed", "unverified", LATER)
     assert last(ws, loop) == ("loop.closed", {"outcome": "unverified", "why": "unreachable"})
     assert running(ws, loop) == set()
@@ -188,8 +287,10 @@ def test_a_no_opens_it_again(ws: Workspace, said: Answer) -> None:
     assert running(ws, loop) == {"owner"}, "the customer has been told, the owner starts anew"
     fresh = max(rows(ws.db, Clock, loop_id=loop, spec="owner"), key=lambda c: c.started_at)
     assert (fresh.id != owner.id, fresh.started_at) == (True, LATER)
-    message = one(ws.db, Message, template="loop_reopened")
+    message = one(ws.db, Message, template="loop_reopened", person=None)
     assert (message.unit, message.loop_id) == ("DB", loop)
+    above = one(ws.db, Message, template="loop_reopened", person="db.zhang")
+    assert above.key == f"{message.key}:manager"
     assert not any(sweep(ws, LATER + SILENCE).values())
     assert sound(ws.db)
 
@@ -211,7 +312,7 @@ def test_each_reopening_tells_the_lead(ws: Workspace) -> None:
         answer(ws, loop, Answer.NO, "", OPS, NOON + day * DAY)
         resolve(ws, one(ws.db, Ticket).id, "C01", "再次处理", ZHANG, NOON + day * DAY)
         ask(ws, NOON + day * DAY)
-    assert len(rows(ws.db, Message, template="loop_reopened")) == 3
+    assert len(rows(ws.db, Message, template="loop_reopened", person=None)) == 3
     assert [q.answer for q in rows(ws.db, Verification)].count(None) == 1
     assert len(rows(ws.db, Message, template="verification_question")) == 4
     assert sound(ws.db)
@@ -238,27 +339,53 @@ def test_an_old_question_is_not_what_a_new_answer_is_about(ws: Workspace) -> Non
     assert sound(ws.db)
 
 
-def test_silence_ends_at_its_moment(ws: Workspace) -> None:
+def test_silence_is_asked_again_and_ends_at_its_moment(ws: Workspace) -> None:
     loop = asked(ws)
-    assert close_silent(ws, NOON + SILENCE - MOMENT).silent == 0
+    assert not sweep(ws, NOON + SILENCE - MOMENT)
     assert waiting(ws, NOON + SILENCE)["silences"] == 1
-    assert sweep(ws, NOON + SILENCE) == {"mailed": 0, "calls": 0, "unasked": 0, "silent": 1}
-    assert state(ws, loop) == ("closed", "unverified", NOON + SILENCE)
+    assert sweep(ws, NOON + SILENCE) == {"reminded": 1}
+    question = one(ws.db, Verification)
+    assert (question.contacts, question.contacted_at) == (2, NOON + SILENCE)
+    assert (question.asked_at, question.due_at) == (NOON, END)
+    keys = sorted(m.key for m in rows(ws.db, Message, template="verification_question"))
+    assert keys == [f"verification_question:{question.id}{n}" for n in ("", ":2")]
+    deliver(ws, NOON + SILENCE)
+    assert len([mail for mail in mails(ws) if HERS in str(mail["To"])]) == 2
+    assert not sweep(ws, END - MOMENT)
+    assert sweep(ws, END) == {"silent": 1}
+    assert state(ws, loop) == ("closed", "unverified", END)
     assert last(ws, loop) == ("loop.closed", {"outcome": "unverified", "why": "silent"})
     question = one(ws.db, Verification)
     assert (question.answer, question.due_at) == (None, None)
-    assert close_silent(ws, NOON + 2 * SILENCE).silent == 0
+    assert not sweep(ws, END + SILENCE)
+    assert sound(ws.db)
+
+
+def test_who_opts_out_meanwhile_is_not_asked_again(ws: Workspace) -> None:
+    publish(ws.db, with_consent(), OPS, NOON)
+    loop = asked(ws)
+    know(ws, ok_mail="no", ok_call="no")
+    assert sweep(ws, NOON + SILENCE) == {"unasked": 1}
+    assert last(ws, loop)[1]["why"] == "opted out"
+    assert sound(ws.db)
+
+
+def test_an_answer_to_the_second_question(ws: Workspace) -> None:
+    loop = asked(ws)
+    sweep(ws, NOON + SILENCE)
+    answer(ws, loop, Answer.YES, "好了", OPS, NOON + SILENCE + HOUR)
+    assert state(ws, loop)[1] == "verified"
+    assert not sweep(ws, END)
     assert sound(ws.db)
 
 
 def test_a_late_no_opens_what_silence_closed(ws: Workspace) -> None:
     loop = asked(ws)
-    closed = NOON + SILENCE
-    close_silent(ws, closed)
-    answer(ws, loop, Answer.NO, WORDS, OPS, closed + 30 * DAY)
+    fall_silent(ws)
+    answer(ws, loop, Answer.NO, WORDS, OPS, END + 30 * DAY)
     assert state(ws, loop) == ("open", None, None)
     assert one(ws.db, Verification).answer == "no"
-    assert one(ws.db, Message, template="loop_reopened").unit == "DB"
+    assert one(ws.db, Message, template="loop_reopened", person=None).unit == "DB"
     assert sound(ws.db)
 
 
@@ -267,31 +394,64 @@ def test_a_second_thought_opens_what_a_yes_closed(ws: Workspace) -> None:
     answer(ws, loop, Answer.YES, "", OPS, LATER)
     answer(ws, loop, Answer.PARTLY, "又不行了", OPS, LATER + DAY)
     assert state(ws, loop)[0] == "open"
-    assert one(ws.db, Verification).answer == "yes", "what was said stays said"
+    question = one(ws.db, Verification)
+    assert (question.first_answer, question.answer) == ("yes", "partly"), "both stay said"
     assert sound(ws.db)
+
+
+def test_long_after_a_yes_a_no_is_no_change_of_that_answer(ws: Workspace) -> None:
+    loop = asked(ws)
+    answer(ws, loop, Answer.YES, "", OPS, LATER)
+    answer(ws, loop, Answer.NO, "又不行了", OPS, LATER + 7 * DAY + MOMENT)
+    assert state(ws, loop)[0] == "open"
+    question = one(ws.db, Verification)
+    assert (question.first_answer, question.answer) == (None, "yes")
+    assert sound(ws.db)
+
+
+def test_a_no_taken_back_closes_what_it_opened(ws: Workspace) -> None:
+    loop = asked(ws)
+    answer(ws, loop, Answer.NO, "", OPS, LATER)
+    answer(ws, loop, Answer.YES, "看错了", OPS, LATER + 7 * DAY)
+    assert state(ws, loop) == ("closed", "verified", LATER + 7 * DAY)
+    question = one(ws.db, Verification)
+    assert (question.first_answer, question.answer) == ("no", "yes")
+    assert one(ws.db, Ticket).state == "done"
+    assert running(ws, loop) == set()
+    assert sound(ws.db)
+
+
+def test_a_no_is_taken_back_in_the_window_only(ws: Workspace) -> None:
+    loop = asked(ws)
+    answer(ws, loop, Answer.NO, "", OPS, LATER)
+    with pytest.raises(TransitionRefused, match="older than 7 days"):
+        answer(ws, loop, Answer.YES, "", OPS, LATER + 7 * DAY + MOMENT)
+    with pytest.raises(TransitionRefused, match="nobody calls it solved"):
+        answer(ws, loop, Answer.NO, "", OPS, LATER + DAY)
+    assert state(ws, loop)[0] == "open"
 
 
 def test_too_late(ws: Workspace) -> None:
     loop = asked(ws)
-    close_silent(ws, NOON + SILENCE)
+    fall_silent(ws)
     with pytest.raises(TransitionRefused, match="more than 30 days"):
-        answer(ws, loop, Answer.NO, "", OPS, NOON + SILENCE + 30 * DAY + MOMENT)
+        answer(ws, loop, Answer.NO, "", OPS, END + 30 * DAY + MOMENT)
     with pytest.raises(TransitionRefused, match="a yes comes too late"):
-        answer(ws, loop, Answer.YES, "", OPS, NOON + SILENCE)
+        answer(ws, loop, Answer.YES, "", OPS, END)
     assert state(ws, loop)[1] == "unverified"
 
 
 def test_another_open_loop_has_taken_its_place(ws: Workspace) -> None:
     """The customer's words were read as another topic first, so a second loop could open."""
     loop = asked(ws)
-    close_silent(ws, NOON + SILENCE)
-    much_later = NOON + SILENCE + 31 * DAY
+    fall_silent(ws)
+    much_later = END + 31 * DAY
     take_in(ws, {"text": LOGIN, "customer": "C1"}, now=much_later)
     other = one(ws.db, Loop, state="open").id
     assert other != loop
     before = number_of(ws.db, HistoryEvent)
     with pytest.raises(ConflictError, match="another open loop") as refused:
-        answer(ws, loop, Answer.NO, "", OPS, NOON + SILENCE + DAY)
+        answer(ws, loop, Answer.NO, "", OPS, END + DAY)
     assert other in str(refused.value)
     assert number_of(ws.db, HistoryEvent) == before
 
@@ -300,17 +460,17 @@ def test_a_loop_that_opens_in_the_same_moment_is_seen_by_the_next_try(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asked(ws)
-    close_silent(ws, NOON + SILENCE)
-    take_in(ws, {"text": LOGIN, "customer": "C1"}, now=NOON + SILENCE + 31 * DAY)
-    original, checks = verify.check_reopening, count()
+    fall_silent(ws)
+    take_in(ws, {"text": LOGIN, "customer": "C1"}, now=END + 31 * DAY)
+    original, checks = tasks_answers.check_reopening, count()
 
     def blind_once(*arguments: Any) -> None:
         if next(checks):
             original(*arguments)
 
-    monkeypatch.setattr(verify, "check_reopening", blind_once)
+    monkeypatch.setattr(tasks_answers, "check_reopening", blind_once)
     with pytest.raises(ConflictError, match="another open loop"):
-        answer(ws, loop, Answer.NO, "", OPS, NOON + SILENCE + DAY)
+        answer(ws, loop, Answer.NO, "", OPS, END + DAY)
     assert next(checks) == 2
     assert sound(ws.db)
 
@@ -366,7 +526,7 @@ def test_a_big_loop_has_no_customer(ws: Workspace) -> None:
     with pytest.raises(InputError, match="no customer's own loop"):
         answer(ws, big, Answer.YES, "", OPS, NOON)
     with pytest.raises(InputError, match="no customer's own loop"):
-        tell_customer(ws, big, Told.DECISION, How.CALL, "", OPS, NOON)
+        tell_customer(ws, big, Told.DECISION, How.CALL, "8841", OPS, NOON)
 
 
 def test_a_set_of_answers_is_taken_whole_or_not_at_all(ws: Workspace) -> None:
@@ -385,7 +545,7 @@ def test_a_customer_who_complains_again_while_asked(ws: Workspace) -> None:
     take_in(ws, {"text": LOGIN, "customer": "C1"}, now=LATER)
     assert state(ws, loop)[0] == "open"
     assert one(ws.db, Verification).due_at is None
-    assert close_silent(ws, NOON + SILENCE).silent == 0
+    assert not any(vars(follow_up(ws, NOON + SILENCE)).values())
     with pytest.raises(TransitionRefused, match="nobody calls it solved"):
         answer(ws, loop, Answer.YES, "", OPS, LATER)
     resolve(ws, one(ws.db, Ticket).id, "C01", "换了验证方式", ZHANG, LATER)
@@ -417,11 +577,21 @@ def test_telling_the_customer_stops_what_waits_for_it(
 
 def test_who_tells_for_another_unit_is_said(ws: Workspace) -> None:
     loop = a_loop(ws).id
-    tell_customer(ws, loop, Told.DECISION, How.LETTER, "", LI, LATER)
+    tell_customer(ws, loop, Told.DECISION, How.LETTER, "信 12", LI, LATER)
     assert one(ws.db, HistoryEvent, kind=EventKind.LOOP_CUSTOMER_TOLD).on_behalf_of == "DB"
     withdraw(ws, loop)
     with pytest.raises(TransitionRefused):
-        tell_customer(ws, loop, Told.DECISION, How.LETTER, "", LI, LATER)
+        tell_customer(ws, loop, Told.DECISION, How.LETTER, "信 12", LI, LATER)
+
+
+@pytest.mark.parametrize("reference", ["", "  "])
+def test_a_decision_is_told_with_evidence_only(ws: Workspace, reference: str) -> None:
+    loop = a_loop(ws).id
+    with pytest.raises(InputError, match="evidence") as refused:
+        tell_customer(ws, loop, Told.DECISION, How.CALL, reference, ZHANG, LATER)
+    assert "--reference" in str(refused.value.fix)
+    tell_customer(ws, loop, Told.FIRST_ANSWER, How.CALL, reference, ZHANG, LATER)
+    assert running(ws, loop) == {"legal", "owner"}
 
 
 def many(ws: Workspace, number: int) -> list[str]:
@@ -455,8 +625,12 @@ def test_two_workers_ask_each_customer_once(
     assert sum(counts) == 20
     assert sorted(q.loop_id for q in rows(ws.db, Verification)) == loops
     assert len(rows(ws.db, Message, template="verification_question")) == 20
-    ends = at_once(lambda space: close_silent(space, NOON + SILENCE).silent, another(), another())
-    assert sum(ends) == 20
+    deliver(ws)
+    for now, what in ((NOON + SILENCE, "reminded"), (END, "silent")):
+        work = partial(follow_up, now=now)
+        done = [vars(counts) for counts in at_once(work, another(), another())]
+        assert sum(counts[what] for counts in done) == 20
+        deliver(ws, now)
     assert {loop.outcome for loop in rows(ws.db, Loop)} == {"unverified"}
     assert sound(ws.db)
 
@@ -506,7 +680,7 @@ def test_killed_between_asking_and_sending_one_mail_goes_out(
     monkeypatch.setattr(verify, "change", change)
     for worker in (ws, another(), another()):
         sweep(worker)
-        asyncio.run(deliver_messages(worker, lambda: NOON))
+        deliver(worker)
     assert len(rows(ws.db, Message, template="verification_question")) == 1
     assert [mail["To"] for mail in mails(ws) if HERS in str(mail["To"])] == [HERS]
     assert sound(ws.db)
@@ -528,7 +702,7 @@ def fill(ws: Workspace, number: int) -> None:
     left = select(loops.c.id, loops.c.id, literal("call"), literal(NOON), literal(NOON + SILENCE))
     names = ["id", "loop_id", "via", "asked_at", "due_at"]
     with ws.db.begin() as tx:
-        tx.execute(update(loops).values(state="verifying"))
+        tx.execute(update(loops).values(state="verifying", ask_at=None))
         tx.execute(insert(questions).from_select(names, left))
     with ws.db.begin() as tx:
         tx.exec_driver_sql("ANALYZE")

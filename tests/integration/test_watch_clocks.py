@@ -17,6 +17,7 @@ from tasks.watch_clocks import WatchCounts, watch_lease
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,
+    FEE,
     HOUR,
     LI,
     LOST,
@@ -243,19 +244,49 @@ def number_of_kind(ws: Workspace, kind: EventKind) -> int:
     return len(rows(ws.db, HistoryEvent, kind=kind.value))
 
 
-def test_a_ladder_published_since_then_may_be_longer(ws: Workspace) -> None:
-    """The row says «now», the documents say «later»: the clock waits for them."""
+def republished(ws: Workspace, **changed: str) -> Workspace:
+    publish(ws.db, documents(**changed), OPS, NOON)
+    return Workspace(ws.settings, ws.db)
+
+
+def test_the_ladder_in_force_is_frozen_on_the_loop(ws: Workspace) -> None:
+    """One published since is for loops to come."""
     a_loop(ws)
     quiet_customers(ws)
-    watch(ws, shanghai(6, 17))
     slower = document("ladders")
     for short, long in (("4}", "80}"), ("8}", "90}"), ("24}", "99}")):
         slower = slower.replace(f"after_hours: {short}", f"after_hours: {long}")
-    publish(ws.db, documents(ladders=slower), OPS, NOON)
-    later = Workspace(ws.settings, ws.db)
-    assert watch(later, shanghai(7, 18)) == WatchCounts()
+    later = republished(ws, ladders=slower)
+    watch(later, shanghai(6, 17))
+    assert watch(later, shanghai(7, 18)) == WatchCounts(climbed=2)
+    a_loop(later, FEE)
+    quiet_customers(later)
+    watch(later, NOON + 5 * DAY)
+    assert watch(later, NOON + 10 * DAY).climbed == 1, "the first loop's last step"
+    assert sound(ws.db)
+
+
+def test_terms_are_read_once_and_those_of_now_stand_in_for_unreadable_ones(ws: Workspace) -> None:
+    before = ws.clocks.ladders
+    later = republished(ws, ladders=document("ladders").replace("4}", "80}"))
+    first = later.clocks_of("1")
+    assert first is later.clocks_of("1")
+    assert first.ladders == before != later.clocks.ladders
+    assert first.calendars.keys() == later.clocks.calendars.keys()
+    for unreadable in ("999", "no number", None):
+        assert later.clocks_of(unreadable) is later.clocks
+
+
+def test_a_calendar_published_since_counts_for_every_clock(ws: Workspace) -> None:
+    """The row says «now», the calendar says «later»: the clock waits for it."""
+    a_loop(ws)
+    quiet_customers(ws)
+    watch(ws, shanghai(6, 17))
+    closed = document("calendars").replace('5: [["09:00", "17:00"]]', "5: []")
+    later = republished(ws, calendars=closed)
+    assert watch(later, shanghai(7, 13)) == WatchCounts()
     assert number_of_kind(ws, EventKind.CLOCK_MOVED) == 1
-    assert one(ws.db, Clock, spec="owner").next_at > shanghai(7, 18)
+    assert one(ws.db, Clock, spec="owner").next_at > shanghai(8, 0)
     assert watch(later, NOON + 60 * DAY).climbed > 0
     assert sound(ws.db)
 
@@ -267,4 +298,15 @@ def test_a_clock_that_is_published_no_more_still_breaches(ws: Workspace) -> None
     gone.clocks.specs.clear()
     assert watch(gone, shanghai(6, 17)) == WatchCounts(breached=1)
     assert watch(gone, NOON + 60 * DAY) == WatchCounts()
+    assert sound(ws.db)
+
+
+def test_a_clock_that_is_published_no_more_climbs_no_more(ws: Workspace) -> None:
+    a_loop(ws)
+    quiet_customers(ws)
+    watch(ws, shanghai(6, 17))
+    gone = Workspace(ws.settings, ws.db)
+    gone.clocks.specs.clear()
+    assert watch(gone, NOON + 60 * DAY) == WatchCounts()
+    assert one(ws.db, Clock, spec="owner").next_at is None
     assert sound(ws.db)

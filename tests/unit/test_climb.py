@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.kinds import UnitLevel
 from policy.climb import Act, Recipient, Ticking, acts, first_moment, next_moment, undisturbed
-from policy.deadline import due
+from policy.deadline import business_hours_between, due
 from policy.organisation import Leave, Organisation, Person, Unit
 from policy.timing import CalendarSpec, ClockSpec, Ladder, Step
 from policy.working_time import WorkingCalendar
@@ -35,7 +35,7 @@ UNIT, HEAD, CHIEF, TOP, OPS = (
 )
 
 
-def people(**leave: tuple[str, str]) -> Organisation:
+def people(**leave: tuple[str, ...]) -> Organisation:
     """DB's head reports to the chief, who reports to the top, who is senior; CX has operations."""
     rows = [
         ("top", "HO", None, ("senior",)),
@@ -96,7 +96,8 @@ def after(clock: Ticking, act: Act, now: datetime) -> Ticking:
         return replace(clock, reminded=True)
     if act.what == "breach":
         return replace(clock, breached_at=now)
-    return replace(clock, step=act.step)
+    told = clock.told | ({act.to} if act.to else set())
+    return replace(clock, step=act.step, climbed_at=now, told=told)
 
 
 NINE, DUE = cn("2026-08-03 09:30"), cn("2026-08-06 18:00")
@@ -119,6 +120,11 @@ BREACHED = replace(FRESH, reminded=True, breached_at=DUE)
         (URGENT, quietly("10:00", "11:00"), "2026-08-03 09:30", "08-03 11:00"),
         (URGENT, quietly("10:00", "12:00"), "2026-08-03 09:30", "08-03 11:30"),
         (replace(SMALL, warn_before_hours=0), STANDARD, "2026-08-03 09:30", "08-06 18:00"),
+        # 29.5 hours long, 7.375 left; it goes before the hours
+        (replace(SMALL, warn_at=0.75), STANDARD, "2026-08-03 09:30", "08-06 09:07"),
+        (replace(URGENT, warn_at=0.75), None, "2026-08-03 11:30", "08-03 14:30"),
+        (replace(LEGAL, warn_at=0.5), None, "2026-08-03 12:00", "08-11 06:00"),
+        (replace(LEGAL, warn_at=0.5), STANDARD, "2026-08-03 12:00", "08-11 08:00"),
     ],
 )  # fmt: skip
 def test_first_moment(spec: ClockSpec, steps: Ladder | None, start: str, expected: str) -> None:
@@ -164,6 +170,12 @@ def test_acts(
     assert [(a.what, a.step, a.to, shown(a.next_at)) for a in found] == expected
 
 
+def test_a_share_of_the_length_is_counted_back_from_an_extended_deadline() -> None:
+    spec, extended = replace(LEGAL, warn_at=0.8), cn("2026-09-03 00:00")
+    found = first_moment(cn("2026-08-03 00:00"), extended, spec, None, CALENDAR, SHANGHAI)
+    assert shown(found) == "08-30 19:12", "a fifth of 16 days before"
+
+
 PAIR = ladder(("manager", 1), ("manager2", 2), ("ops", 3))
 
 
@@ -182,6 +194,77 @@ def test_people_on_leave_are_passed(
     away = people(**dict.fromkeys(leave, ("2026-08-07", "2026-08-07")))
     found = look(BREACHED, cn("2026-08-07 18:00"), PAIR, away)
     assert [(a.step, a.to, a.passed) for a in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("away", "told"),
+    [
+        ({"head": ("2026-08-07", "2026-08-07", "ops")}, [Recipient("CX", "ops"), CHIEF, OPS]),
+        ({"head": ("2026-08-07", "2026-08-07", "chief")}, [CHIEF, OPS]),  # not told twice
+        ({"head": ("2026-08-07", "2026-08-07", "nobody")}, [CHIEF, OPS]),
+        (
+            {
+                "head": ("2026-08-07", "2026-08-07", "ops"),
+                "ops": ("2026-08-01", "2026-08-09", "top"),
+            },
+            [CHIEF, OPS],
+        ),
+    ],
+)
+def test_a_deputy_stands_in(away: dict[str, tuple[str, ...]], told: list[Recipient]) -> None:
+    found = look(BREACHED, cn("2026-08-07 18:00"), PAIR, people(**away))
+    assert [act.to for act in found] == told
+
+
+STALLING = replace(STANDARD, stall_hours=8)
+
+
+def held(accepted: str, active: str | None = None, climbed: str | None = None) -> Ticking:
+    """A breached clock whose ticket was accepted and then worked on; the manager told or not."""
+    clock = replace(BREACHED, accepted_at=cn(accepted), active_at=cn(active or accepted))
+    if climbed is None:
+        return clock
+    return replace(clock, step="manager+4", climbed_at=cn(climbed), told=frozenset({HEAD}))
+
+
+@pytest.mark.parametrize(
+    ("clock", "steps", "expected"),
+    [
+        (BREACHED, STALLING, "08-07 14:30"),
+        # eight hours idle before it was due: nothing is held back
+        (held("2026-08-05 09:00"), STALLING, "08-07 14:30"),
+        # 10:00 and eight hours: the next day at 10:30; four more
+        (held("2026-08-06 10:00"), STALLING, "08-07 16:00"),
+        (held("2026-08-06 10:00"), STANDARD, "08-07 14:30"),  # it stops nothing
+        (held("2026-08-06 10:00", "2026-08-07 10:00"), STALLING, "08-10 16:00"),
+        # one hour of four had passed
+        (held("2026-08-07 10:00"), STALLING, "08-10 15:00"),
+        (held("2026-08-07 16:00"), STALLING, "08-10 16:30"),  # overdue, and nobody looked
+        # of sixteen hours four and a half had passed
+        (held("2026-08-07 15:00", climbed="2026-08-07 14:30"), STALLING, "08-12 10:30"),
+        # told since acceptance: twelve more hours from then, or from the next stall
+        (held("2026-08-07 10:00", climbed="2026-08-10 15:00"), STALLING, "08-12 10:30"),
+        (
+            held("2026-08-07 10:00", "2026-08-11 09:00", "2026-08-10 15:00"),
+            STALLING,
+            "08-13 15:30",
+        ),
+    ],
+)
+def test_acceptance_stops_the_climb_and_a_stall_resumes_it(
+    clock: Ticking, steps: Ladder, expected: str
+) -> None:
+    assert shown(next_moment(clock, SMALL, steps, CALENDAR, SHANGHAI, "DB", people())) == expected
+    at = next_moment(clock, SMALL, steps, CALENDAR, SHANGHAI, "DB", people())
+    assert at is not None
+    assert look(clock, at - timedelta(minutes=1), steps) == []
+    assert len(look(clock, at, steps)) == 1
+
+
+def test_a_stalled_climb_does_not_ring_everybody_at_once() -> None:
+    """Weeks later, found late: one step, the next counted from then."""
+    found = look(held("2026-08-06 10:00"), cn("2026-09-01 09:00"), STALLING)
+    assert [(a.step, shown(a.next_at)) for a in found] == [("manager+4", "09-02 15:00")]
 
 
 def test_a_passed_step_takes_the_next_at_once() -> None:
@@ -251,7 +334,11 @@ def test_ladders(
         (replace(BREACHED, step="manager+4"), STANDARD, "08-11 10:00"),
         (replace(BREACHED, step="senior+40"), STANDARD, None),
         (replace(BREACHED, step="no longer there"), STANDARD, None),
-        (replace(BREACHED, step="manager+1"), ladder(("manager", 1), ("manager", 9)), None),
+        (
+            replace(BREACHED, step="manager+1", told=frozenset({HEAD})),
+            ladder(("manager", 1), ("manager", 9)),
+            None,
+        ),
     ],
 )
 def test_next_moment(clock: Ticking, steps: Ladder | None, expected: str | None) -> None:
@@ -305,7 +392,16 @@ def organisations(draw: st.DrawFn) -> Organisation:
     return people(**leave)
 
 
-SPECS = st.sampled_from([SMALL, LEGAL, URGENT, replace(SMALL, warn_before_hours=None)])
+SPECS = st.sampled_from(
+    [
+        SMALL,
+        LEGAL,
+        URGENT,
+        replace(SMALL, warn_before_hours=None),
+        replace(SMALL, warn_at=0.75),
+        replace(LEGAL, warn_at=0.9),
+    ]
+)
 GAPS = st.lists(st.floats(0.01, 300.0), min_size=1, max_size=40)
 
 
@@ -370,6 +466,37 @@ def test_in_time_nobody_is_disturbed_or_told_twice(
         begin, end = quiet
         loud = not begin <= clock < end if begin <= end else end <= clock < begin
         assert loud or act.what == "breach"
+
+
+@given(
+    ladders(),
+    MOMENTS,
+    st.floats(0.5, 60),
+    st.lists(st.floats(0, 900), min_size=1, max_size=5),
+    GAPS,
+)
+def test_nobody_above_is_told_while_work_shows_signs_of_life(
+    steps: Ladder | None, start: datetime, stall: float, signs: list[float], gaps: list[float]
+) -> None:
+    """Accepted and worked on at any times, looked at at any others: each step once, in order, and
+    none within the stall's hours of working time after a sign of work."""
+    steps = replace(steps, stall_hours=stall) if steps else None
+    alive = sorted(start + timedelta(hours=hours) for hours in signs)
+    clock = Ticking(start, start, breached_at=start)
+    now, taken = start, list[str]()
+    for gap in [*gaps, *[100.0] * 40]:
+        now += timedelta(hours=gap)
+        if seen := [at for at in alive if at <= now]:
+            clock = replace(clock, accepted_at=seen[0], active_at=seen[-1])
+        for act in look(clock, now, steps):
+            if seen:
+                assert business_hours_between(seen[-1], now, CALENDAR) >= stall - 1e-6
+            taken += [*act.passed, str(act.step)] if act.to else act.passed
+            clock = after(clock, act, now)
+        at = next_moment(clock, SMALL, steps, CALENDAR, SHANGHAI, "DB", people())
+        assert at is None or at > now
+    assert len(taken) == len(set(taken))
+    assert at is None, "it came to its end"
 
 
 @given(ladders(), MOMENTS, st.floats(0, 500), GAPS)

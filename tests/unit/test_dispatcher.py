@@ -1,6 +1,7 @@
 """Does the dispatcher notice what comes, do it at once, and cost next to nothing while idle?"""
 
 import asyncio
+import json
 import sys
 import time
 from datetime import datetime
@@ -11,9 +12,19 @@ import pytest
 from loopwright.now import utc_now
 from models.kinds import MessageState
 from models.message import Message
-from tasks.dispatch import MOST_LOOKS, Inbox, Rest, current, dispatch, look
+from tasks.dispatch import (
+    MOST_LOOKS,
+    Growing,
+    Inbox,
+    Rest,
+    current,
+    dispatch,
+    look,
+    look_at_growing,
+)
 from tasks.ingest import save_state
 from tasks.publish import publish
+from tasks.sweeps import SWEEPS
 from tasks.workspace import Workspace
 from tests.cast import FEE, LOGIN, NOON, OPS, documents, drop, number_of, rows
 
@@ -151,3 +162,67 @@ def test_an_idle_look_costs_little_of_its_second(ws: Workspace, files: int) -> N
     milliseconds = 1000 * (time.process_time() - started) / looks
     sys.stdout.write(f"an idle look: {milliseconds:.1f} ms of CPU\n")
     assert milliseconds < 25
+
+
+# Files that grow while conversations run
+
+
+def grow(ws: Workspace, *segments: dict[str, object]) -> Path:
+    path = ws.settings.inbox / "live" / "today.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(s, ensure_ascii=False) + "\n" for s in segments))
+    return path
+
+
+def said(n: int, words: str) -> dict[str, object]:
+    return {"call": "C1", "n": n, "who": "customer", "said": words}
+
+
+def test_a_growing_file_is_noticed_at_every_change_and_only_then(ws: Workspace) -> None:
+    growing = Growing()
+    assert growing.grown(ws, NOON) == []
+    grow(ws, said(1, LOGIN))
+    assert growing.grown(ws, NOON) == ["live"]
+    assert growing.grown(ws, NOON) == []
+    grow(ws, said(2, LOGIN))
+    assert growing.grown(ws, NOON) == ["live"]
+    growing.forget("live")
+    assert growing.grown(ws, NOON) == ["live"], "what could not be read is looked at again"
+
+
+def test_a_growing_file_need_not_rest(ws: Workspace) -> None:
+    inbox = Inbox(ws.settings.inbox)
+    grow(ws, said(1, LOGIN))
+    assert [inbox.rested(ws), inbox.rested(ws)] == [[], []], "it is followed, not waited for"
+
+
+def test_one_look_reads_raises_and_sends(ws: Workspace) -> None:
+    growing, rest = Growing(), Rest()
+    grow(ws, said(1, "我不想活了"))
+    asyncio.run(look_at_growing(ws, noon, growing, rest))
+    (mail,) = sent(ws)
+    assert "红色预警" in mail.with_suffix(".txt").read_text("utf-8")
+    asyncio.run(look_at_growing(ws, noon, growing, rest))
+    assert len(sent(ws)) == 1
+
+
+def test_a_long_sweep_does_not_hold_up_a_red_alert(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triage takes three seconds; the alert of a call that begins meanwhile is out before."""
+    stop, done = asyncio.Event(), []
+
+    async def long_triage(_ws: Workspace, _clock: object) -> dict[str, int]:
+        grow(ws, said(1, "我不想活了"))
+        deadline = time.monotonic() + 10
+        while not sent(ws) and time.monotonic() < deadline:
+            time.sleep(0.05)  # nothing else runs in this loop, as in a real triage
+        done.append(time.monotonic() < deadline)
+        stop.set()
+        return {}
+
+    monkeypatch.setitem(SWEEPS, "triage_feedback", long_triage)
+    drop(ws, LOGIN)
+    asyncio.run(asyncio.wait_for(dispatch(ws, noon, stop, lambda: None), 30))
+    assert done[0]

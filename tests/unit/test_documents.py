@@ -29,7 +29,7 @@ units:
   - {code: CC, level: department, title: {zh: 卡部, en: Cards}, parent: HO, calendar: office}
   - {code: B1, level: branch, title: {zh: 分行, en: A}, parent: HO, contact: {email: b@b.invalid}}
 people:
-  - {id: boss, name: 老板, unit: HO}
+  - {id: boss, name: 老板, roles: [approver], unit: HO}
   - {id: card, name: 小卡, unit: CC, manager: boss, leave: [{first: 2026-10-01, last: 2026-10-08}]}
 """,
     "taxonomy.yaml": """
@@ -78,6 +78,10 @@ clocks: [owner, plan]
 ladder: std
 silence_days: 5
 recurrence: {customers: 3, window_days: 10, baseline_days: 40, alpha: 0.05}
+approvals:
+  - {kind: reply, level: words, title: {zh: 函件, en: Letters}, who: ["role:approver"]}
+  - {kind: compensation, level: low, title: {zh: 小额, en: Low}, who: [unit_head], up_to_fen: 100}
+  - {kind: compensation, level: high, title: {zh: 大额, en: High}, who: ["head:branch"]}
 """,
     "clocks.yaml": """
 clocks:
@@ -520,6 +524,38 @@ BROKEN = [
         "`stops` cannot be `solved`",
         "`resolved`",
     ),
+    (
+        "clocks.yaml",
+        "calendar: office",
+        "ladder: sdt",
+        4,
+        "unknown ladder `sdt`",
+        "`std`",
+    ),
+    ("clocks.yaml", "calendar: office", "warn_at: 1", 4, "`warn_at`", "1"),
+    (
+        "ladders.yaml",
+        'quiet: ["21:00", "08:00"]',
+        "stall_hours: 0",
+        3,
+        "`stall_hours`",
+        "0",
+    ),
+    (
+        "organisation.yaml",
+        "last: 2026-10-08",
+        "last: 2026-10-08, deputy: cards",
+        12,
+        "unknown person `cards`",
+        "`boss`",
+    ),
+    ("policy.yaml", "role:approver", "role:aprover", 22, "unknown role `aprover`", "`approver`"),
+    ("policy.yaml", "[unit_head]", "[head]", 23, "cannot be `head`", "unit_head"),
+    ("policy.yaml", "kind: reply", "kind: answer", 22, "`kind` cannot be `answer`", "`reply`"),
+    ("policy.yaml", "level: high", "level: low", 24, "already defined", "another name"),
+    ("policy.yaml", ", up_to_fen: 100", "", 24, "the same limit", "of its own"),
+    ("policy.yaml", '["role:approver"]', "[manager], up_to_fen: 5", 22, "no amount", "remove"),
+    ("policy.yaml", "up_to_fen: 100", "up_to_fen: 0", 23, "cannot be 0", "1 or more"),
     ("ladders.yaml", "id: up", "id: warn", 4, "step `warn` is already defined", "another name"),
     ("ladders.yaml", '["21:00", "08:00"]', '["21:00"]', 3, "exactly 2 entries", "21:00"),
     ("ladders.yaml", '"21:00"', '"25:00"', 3, "an entry of `quiet` cannot be `25:00`", "HH:MM"),
@@ -773,7 +809,7 @@ def test_no_bytes_raise(junk: dict[str, bytes]) -> None:
 def test_a_large_organisation_is_read_in_seconds() -> None:
     head = GOOD["organisation.yaml"].split("people:")[0]
     rows = [f"  - {{id: p{i}, name: 员工, unit: CC, manager: p{i // 10}}}" for i in range(1, 5_000)]
-    text = head + "people:\n  - {id: boss, name: 老板, unit: HO}\n"
+    text = head + "people:\n  - {id: boss, name: 老板, roles: [approver], unit: HO}\n"
     text += "  - {id: p0, name: 头, unit: HO, manager: boss}\n" + "\n".join(rows)
     started = time.perf_counter()
     documents, mistakes = load({"organisation.yaml": text})

@@ -56,9 +56,14 @@ def test_every_key_the_state_needs_is_documented(kind: EventKind) -> None:
             "role": "lead",
         }
         story.clocks[data["clock"]] = {"stopped_at": None, "stops": "told", "ticket_id": None}
-        asked = {"contacts": 1, "answer": None, "first_answer": None}
+        asked = dict.fromkeys(("answer", "first_answer", "call_at"))
+        asked |= {"contacts": 1, "via": "mail"}
         story.verifications[data["verification"]] = asked
-        story.approvals[data["approval"]] = {"id": data["approval"], "state": "waiting"}
+        story.approvals[data["approval"]] = {
+            "id": data["approval"],
+            "kind": "reply",
+            "state": "waiting",
+        }
         story.issues[data["issue"]] = "same_complaint"
         story.links[data["small"]] = "same_cause"
         data.keys_asked.clear()

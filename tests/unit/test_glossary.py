@@ -10,6 +10,9 @@ import yaml
 from loopwright.glossary import GLOSSARY, title
 from models.kinds import (
     Answer,
+    ApprovalKind,
+    ApprovalState,
+    CallOutcome,
     ClockKind,
     EventKind,
     How,
@@ -22,6 +25,7 @@ from models.kinds import (
     Stops,
     TicketState,
     Told,
+    Unverified,
 )
 
 BANK = Path(__file__).parents[2] / "examples" / "bank"
@@ -49,9 +53,12 @@ LISTS: dict[str, Iterable[str]] = {
     "told": Told,
     "how": How,
     "answer": Answer,
-    "why": ["silent", "unreachable", "opted out", "checked", *(f"answer {a}" for a in Answer)],
+    "why": [*Unverified, "asked recently", "checked", *(f"answer {a}" for a in Answer)],
+    "call": CallOutcome,
     "via": ["mail", "call"],
     "role": ["lead", "participant"],
+    "approval": ApprovalKind,
+    "approval_state": ApprovalState,
     "tell": {step["tell"] for ladder in SHIPPED["ladders"] for step in ladder["steps"]},
     "event": [kind for kind in EventKind if not kind.startswith(OF_NO_LOOP)],
 }

@@ -36,8 +36,8 @@ def test_what_a_unit_can_do_with_its_ticket(
     [
         ("first_answer", ["first_answer"]),
         ("told", ["told"]),
-        ("resolved", ["transfer", "resolve"]),
-        ("closed", ["transfer", "resolve"]),
+        ("resolved", ["progress", "transfer", "resolve", "more_time"]),
+        ("closed", ["progress", "transfer", "resolve", "more_time"]),
     ],
 )
 def test_what_stops_a_clock(stops: str, names: list[str]) -> None:
@@ -45,10 +45,12 @@ def test_what_stops_a_clock(stops: str, names: list[str]) -> None:
     assert of_clock(Row(stops=stops), ticket, SMALL) == names
     if stops == "closed":
         assert of_clock(Row(stops=stops), None, SMALL) == ["show"]
+        done = Row(state="done", role="lead")
+        assert of_clock(Row(stops=stops), done, SMALL) == ["show"]
 
 
 def test_what_superiors_and_operations_can_do() -> None:
-    assert of_superior(Row(state="assigned")) == ["show", "transfer"]
+    assert of_superior(Row(state="assigned")) == ["show", "give", "transfer"]
     assert of_superior(Row(state="resolved")) == of_superior(None) == ["show"]
     assert of_operations(Row(state="open", arbitration=True)) == ["show", "arbitrate"]
     assert of_operations(Row(state="candidate", arbitration=False)) == [
@@ -58,10 +60,13 @@ def test_what_superiors_and_operations_can_do() -> None:
     ]
 
 
+IDS = {"loop": "L1", "ticket": "T1", "approval": "A1", "alert": "R1"}
+
+
 @pytest.mark.parametrize("name", ANSWERS)
 def test_every_command_exists(name: str) -> None:
-    (line,) = answers([name], "zh", loop="L1", ticket="T1")
+    (line,) = answers([name], "zh", **IDS)
     assert line["command"].startswith("loopwright ")
     assert problem(line["command"].split()[1:]) is None
     assert line["title"] == ANSWERS[name][0]
-    assert answers([name], "en", loop="L1", ticket="T1")[0]["title"] == ANSWERS[name][1]
+    assert answers([name], "en", **IDS)[0]["title"] == ANSWERS[name][1]

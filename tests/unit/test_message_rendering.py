@@ -68,6 +68,22 @@ ZH: dict[str, Any] = {
         {"unit_title": "电子银行部", "reason": "系统正常，是网点开户信息有误"},
     ],
     "triage": {"count": 12, "oldest_at": "11月20日 16:40", "due_at": "11月21日 16:40"},
+    "alert": {
+        "id": "R261121-9D2K4XMA",
+        "source_title": "热线实时转写",
+        "arrived_at": "2026-11-21 09:05",
+        "arrives": "live",
+        "running": "yes",
+        "loop": "L261121-4M8Z2QTC",
+        "words": "我叫张伟，钱被骗光了，我不想活了。打我13800138000",
+    },
+    "grounds": [{"title": "言语涉及轻生或人身安全"}, {"title": "轻生言语"}],
+    "calendar": {
+        "year": "2027",
+        "count": "14",
+        "names": "总行与分行办公时间、网点营业时间",
+        "first_due": "2027-01-04 18:00",
+    },
     "reasons": [{"title": "主题不明", "count": 8}, {"title": "规则出错", "count": 4}],
     "customers": {"count": 23},
     "evidence": "14 天内 23 位客户，约为平常的 3.1 倍",
@@ -84,6 +100,12 @@ ZH: dict[str, Any] = {
     "participants": "信息科技部、运营管理部",
     "outcome": {"id": "not proven", "title": "成效未证实"},
     "changed": "登录页会说明停在哪一步、该怎么办；验证码通道已扩容。咨询电话 13800138000。",
+    "effect": {
+        "horizon": "90",
+        "verdict": "not_proven",
+        "verdict_title": "未证实",
+        "reason": "修复前 90 天 262 件，修复后 90 天 241 件；比率变化 −8%（区间 −24% 至 +11%）；没有证实下降",
+    },
     "clock": {
         "number": "T261121-7K3Q9FAB",
         "title": "小循环承办（3 个工作日）",
@@ -107,9 +129,38 @@ ZH: dict[str, Any] = {
     },
     "done": "已为客户 138 0013 8000 重置登录密码并核对设备，当日可正常登录。",
     "answer_by": "2026年12月1日",
+    "asked_on": "2026年11月24日",
+    "final": "yes",
+    "first_answer": "已解决",
+    "said": {"answer": "已解决", "words": "还是登不上，打我13800138000"},
+    "called": [{"at": "2026-11-24 10:00", "outcome": "无人接听"}],
+    "approval": {
+        "id": "A261121-5N2W8RBX",
+        "kind_title": "补偿",
+        "level_title": "分行或部门负责人（二千元以内）",
+        "asked_by": "严丽华",
+        "unit_title": "电子银行部",
+        "asked_at": "2026-11-21 10:20",
+        "case": "L261121-4M8Z2QTC",
+        "ticket": "T261121-7K3Q9FAB",
+    },
+    "terms": [
+        {"title": "金额", "says": "¥260.00"},
+        {"title": "本单累计", "says": "¥260.00"},
+    ],
+    "letter": "尊敬的客户：您反映的登录问题已经查明并处理。如需协助请拨打 13800138000。",
+    "absent": {"name": "曹子墨"},
+    "decision": {
+        "id": "refused",
+        "title": "不同意",
+        "by": "林雅文",
+        "at": "2026-11-21 11:40",
+        "why": "先补齐客户 13800138000 的损失证明",
+    },
 }
 EN: dict[str, Any] = {
     **ZH,
+    "calendar": {**ZH["calendar"], "names": "Office hours, Counter hours"},
     "organisation": {"title": "Linjiang Bank, customer experience"},
     "unit": {"code": "epay", "title": "Digital Banking"},
     "ticket": {**ZH["ticket"], "due_at": "22 Nov 18:00"},
@@ -137,6 +188,22 @@ EN: dict[str, Any] = {
     },
     "from_unit": {"title": "Retail Banking"},
     "reason": "Login belongs to Digital Banking, customer 138 0013 8000 knows",
+    "approval": {
+        **ZH["approval"],
+        "kind_title": "compensation",
+        "level_title": "Head of the branch or department (up to 2 000 yuan)",
+        "unit_title": "Digital Banking",
+    },
+    "terms": [
+        {"title": "amount", "says": "¥260.00"},
+        {"title": "in all for this loop", "says": "¥260.00"},
+    ],
+    "letter": "Dear customer, we have found why you could not log in. Call us at 13800138000.",
+    "decision": {
+        **ZH["decision"],
+        "title": "refused",
+        "why": "First show what customer 13800138000 lost",
+    },
     "rejections": [
         {
             "unit_title": "Retail Banking",
@@ -146,6 +213,14 @@ EN: dict[str, Any] = {
         {"unit_title": "Digital Banking", "reason": "system is fine, account data is wrong"},
     ],
     "triage": {"count": 12, "oldest_at": "20 Nov 16:40", "due_at": "21 Nov 16:40"},
+    "alert": {
+        **ZH["alert"],
+        "source_title": "Hotline, live transcript",
+        "arrives": "daily",
+        "running": "",
+        "words": "My name is John Smith, my money is gone. Call +86 13800138000",
+    },
+    "grounds": [{"title": "Talk of self-harm or bodily harm"}, {"title": "Talk of self-harm"}],
     "reasons": [{"title": "topic unclear", "count": 8}, {"title": "rule failed", "count": 4}],
     "evidence": "23 customers in 14 days, about 3.1 times the usual",
     "departments": [{"title": "Digital Banking"}, {"title": "Technology"}],
@@ -159,6 +234,12 @@ EN: dict[str, Any] = {
     "participants": "Technology, Operations",
     "outcome": {"id": "abandoned", "title": "abandoned"},
     "changed": "The login page now says at which step it stopped and what to do. Call 13800138000.",
+    "effect": {
+        **ZH["effect"],
+        "verdict_title": "not proven",
+        "reason": "262 in 90 days before the fix, 241 in 90 days after; the rate changed by −8%"
+        " (interval −24% to +11%); no fall is proven",
+    },
     "clock": {
         **ZH["clock"],
         "title": "Small loop handling (3 business days)",
@@ -184,6 +265,10 @@ EN: dict[str, Any] = {
     },
     "done": "We reset the password of customer 138 0013 8000 and checked the device.",
     "answer_by": "1 December 2026",
+    "asked_on": "24 November 2026",
+    "first_answer": "solved",
+    "said": {"answer": "solved", "words": "It still fails, call +86 13800138000"},
+    "called": [{"at": "2026-11-24 10:00", "outcome": "no answer"}],
 }
 CONTEXTS = {"zh": ZH, "en": EN}
 

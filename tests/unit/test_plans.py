@@ -120,6 +120,19 @@ def test_customers_answer_when_awake() -> None:
     words = Counter(plan.word for plan in said)
     assert words["yes"] > words["no"] > 0 < words["partly"]
     assert len(said) / 500 == pytest.approx(RATES.yes + RATES.partly + RATES.no, abs=0.06)
+    again = [p for t in tickets(500) for p in planner().asked_again(t, "mail")]
+    assert len(again) / 500 == pytest.approx(RATES.answers_again, abs=0.06)
     zone = Clocks(documents()).zone
     first, last = RATES.awake
     assert all(first <= plan.at.astimezone(zone).hour <= last for plan in said)
+
+
+def test_silent_customers_are_called() -> None:
+    for asked in (planner().asked, planner().asked_again):
+        acts = Counter(p.act for t in tickets(500) for p in asked(t, "call"))
+        assert acts["answer"] + acts["call"] == 500
+        assert acts["call"] > 100
+    words = Counter(planner().call(t) for t in tickets(2_000))
+    assert words.most_common(2)[0][0] == "no_answer"
+    assert words["busy"] / 2_000 == pytest.approx(RATES.busy, abs=0.03)
+    assert words["refused"] > 0 < words["wrong_number"]

@@ -52,8 +52,13 @@ def read(spec: SourceSpec) -> tuple[list[Item], int]:
     return items, unreadable
 
 
+def sampled(bank: DocumentSet) -> list[SourceSpec]:
+    """The sources with a sample file: what is followed while it grows has none."""
+    return [spec for spec in bank.sources if spec.follow is None]
+
+
 def feedback(bank: DocumentSet) -> list[FeedbackItem]:
-    found = [i for s in bank.sources if s.yields is Yields.FEEDBACK for i in read(s)[0]]
+    found = [i for s in sampled(bank) if s.yields is Yields.FEEDBACK for i in read(s)[0]]
     return [i for i in found if isinstance(i, FeedbackItem)]
 
 
@@ -72,11 +77,11 @@ def test_the_generator_writes_the_same_bytes(
 def test_every_source_reads_its_file_and_quarantines_what_the_readme_says(
     bank: DocumentSet,
 ) -> None:
-    assert {s.name: read(s)[1] for s in bank.sources} == UNREADABLE
+    assert {s.name: read(s)[1] for s in sampled(bank)} == UNREADABLE
 
 
 def test_there_is_enough_over_six_sources(bank: DocumentSet) -> None:
-    assert len([s for s in bank.sources if s.yields is Yields.FEEDBACK]) == 6
+    assert len([s for s in sampled(bank) if s.yields is Yields.FEEDBACK]) == 6
     said = feedback(bank)
     assert len(said) >= 450
     days = [i.said_at.date() for i in said if i.said_at]

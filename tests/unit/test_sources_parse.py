@@ -394,3 +394,54 @@ def test_the_reference_names_every_field_of_the_source_document():
     for part in (*parts, Limits, Breaker):
         for field in fields(part):
             assert f"`{field.name}" in page, f"{part.__name__}.{field.name}"
+
+
+CASES = MapSpec(
+    id="no",
+    text=("words",),
+    received_at=TimeSpec("at"),
+    customer={"number": "who"},
+    status_names={"办理中": "accepted", "办结": "closed"},
+    values={"topic": "topic", "status": "state", "history": "log"},
+)
+
+
+def test_open_cases():
+    record = {"no": "A1", "words": "话", "at": "2026-05-01T08:00:00", "who": "C1"}
+    record |= {"topic": "login", "state": "办理中", "log": "一\n二"}
+    item = parse(CASES, record, yields=Yields.CASES)
+    assert item.said.text == "话"
+    assert item.said.received_at == datetime(2026, 5, 1, tzinfo=UTC)
+    assert item.said.complaint_number == "A1"
+    assert item.said.attributes == ()
+    assert (item.number, item.status, item.topic) == ("A1", "accepted", "login")
+    assert (item.owner, item.person, item.history) == (None, None, "一\n二")
+    assert parse(CASES, record | {"state": ""}, yields=Yields.CASES).status == "assigned"
+    assert parse(CASES, record | {"state": "closed"}, yields=Yields.CASES).status == "closed"
+
+
+@pytest.mark.parametrize(
+    ("broken", "column"),
+    [({"no": ""}, "no"), ({"at": ""}, "at"), ({"at": "x"}, "at"), ({"state": "搁置"}, "state")],
+)
+def test_a_case_that_cannot_be_read_names_its_column(broken, column):
+    record = {"no": "A1", "words": "话", "at": "2026-05-01T08:00:00"}
+    with pytest.raises(RecordError) as caught:
+        parse(CASES, record | broken, yields=Yields.CASES)
+    assert caught.value.field == column
+
+
+@pytest.mark.parametrize(
+    ("map_spec", "says"),
+    [
+        (MapSpec(text=("w",), received_at=TimeSpec("at")), "map.id is missing"),
+        (MapSpec(id="no", text=("w",)), "map.received_at is missing"),
+        (
+            MapSpec(id="no", text=("w",), received_at=TimeSpec("at"), values={"level": "l"}),
+            "values.level is unknown",
+        ),
+    ],
+)
+def test_a_map_of_cases_says_what_it_lacks(map_spec, says):
+    with pytest.raises(SourceError, match=says):
+        compile_parser(source("jsonl", map=map_spec, yields=Yields.CASES))

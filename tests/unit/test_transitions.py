@@ -74,6 +74,7 @@ DATA: dict[EventKind, dict[str, Any]] = {
         "next_at": None,
     },
     K.LOOP_RELAPSED: {"why": "the rate is back"},
+    K.LOOP_CHANGE_DESCRIBED: {},
     K.LOOP_REVIEW_REQUESTED: {"on": "2026-08-04"},
     K.LOOP_HANDLER_BARRED: {"person": "db.zhang", "why": "named"},
     K.LOOP_COMPENSATED: {"approval": "A1", "fen": 2_000},
@@ -105,6 +106,7 @@ DATA: dict[EventKind, dict[str, Any]] = {
     K.VERIFICATION_CALLED: {
         "verification": "V9",
         "outcome": "busy",
+        "call_at": NOW.isoformat(),
         "due_at": NOW.isoformat(),
     },
     K.VERIFICATION_SETTLED: {"verification": "V8", "answer": "no"},
@@ -147,6 +149,7 @@ ALLOWED: dict[EventKind, set[LoopState]] = {
     K.CLOCK_RESTARTED: OPEN,
     K.CLOCK_RECOMPUTED: OPEN,
     K.LOOP_RELAPSED: {L.WATCHING},
+    K.LOOP_CHANGE_DESCRIBED: {L.TRIAGED, L.PLANNED, L.ACTING, L.WATCHING, L.CLOSED},
     K.LOOP_REVIEW_REQUESTED: {L.RESOLVED, L.VERIFYING, L.CLOSED},
     K.LOOP_HANDLER_BARRED: OPEN,
     K.LOOP_COMPENSATED: set(L),
@@ -159,7 +162,7 @@ ALLOWED: dict[EventKind, set[LoopState]] = {
     K.VERIFICATION_POSTPONED: {L.RESOLVED},
     K.VERIFICATION_REMINDED: {L.VERIFYING},
     K.VERIFICATION_CALLED: {L.VERIFYING},
-    K.VERIFICATION_SETTLED: {L.VERIFYING},
+    K.VERIFICATION_SETTLED: {L.OPEN, L.VERIFYING, L.CLOSED},
 }
 OF_BIG = {K.LOOP_LINKED, K.LOOP_UNLINKED, K.LOOP_RELAPSED, K.EFFECT_MEASURED}
 TICKETS = {
@@ -190,12 +193,13 @@ def story(kind: str = "small", state: str = "open", ticket: str | None = "assign
         "K2": clock("K2", breached_at=NOW, stops="told"),
         "K3": clock("K3", paused_at=NOW, next_at=None),
     }
-    asked = {"contacts": 1, "doubt": False, "answer": None, "first_answer": None, "due_at": NOW}
+    asked = dict.fromkeys(("answer", "first_answer", "call_at", "contacted_at"))
+    asked |= {"via": "mail", "asked_at": NOW, "due_at": NOW, "contacts": 1, "doubt": False}
     made.verifications = {
         "V8": asked | {"id": "V8", "answer": "yes", "doubt": True},
         "V9": asked | {"id": "V9"},
     }
-    made.approvals = {"A9": {"id": "A9", "state": "waiting"}}
+    made.approvals = {"A9": {"id": "A9", "state": "waiting", "kind": "extension"}}
     return made
 
 
@@ -361,7 +365,16 @@ def test_last_ticket_resolves_the_loop(states: list[str], resolves: bool) -> Non
     for n, state in enumerate(states):
         made.tickets[f"T{n}"] = {"id": f"T{n}", "state": state}
     assert follow(made, K.TICKET_RESOLVED) == (K.LOOP_RESOLVED if resolves else None)
-    assert all(follow(made, kind) is None for kind in DATA if kind is not K.TICKET_RESOLVED)
+    others = DATA.keys() - {K.TICKET_RESOLVED, K.LOOP_REOPENED}
+    assert all(follow(made, kind) is None for kind in others)
+
+
+def test_what_is_open_again_and_nobodys_is_disputed() -> None:
+    for ticket, expected in (("rejected", K.LOOP_DISPUTED), ("done", None)):
+        made = story(state="closed", ticket=ticket)
+        made.loop |= {"closed_at": NOW, "outcome": "verified"}
+        apply(made, event(K.LOOP_REOPENED))
+        assert follow(made, K.LOOP_REOPENED) is expected
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -377,11 +390,55 @@ def test_how_a_loop_may_close(outcome: Outcome, kind: str, state: LoopState) -> 
         Outcome.ABANDONED: set() if small else OPEN,
     }
     made = story(kind, state)
-    taken = attempt(made, event(K.LOOP_CLOSED, outcome=outcome))
+    taken = attempt(made, event(K.LOOP_CLOSED, outcome=outcome, why="silent"))
     assert taken is (state in allowed.get(outcome, set()))
     if taken:
         assert made.loop["outcome"] == outcome
         assert all(c["stopped_at"] == NOW and c["next_at"] is None for c in made.clocks.values())
+
+
+@pytest.mark.parametrize("why", [None, "", "checked", "happy", "answer no"])
+def test_nobody_is_left_out_without_a_coded_reason(why: str | None) -> None:
+    made = story(state="verifying", ticket="resolved")
+    assert not attempt(made, event(K.LOOP_CLOSED, outcome="unverified", why=why))
+    assert attempt(made, event(K.LOOP_CLOSED, outcome="unverified", why="unreachable"))
+
+
+def test_only_a_customer_who_takes_a_no_back_verifies_what_is_open() -> None:
+    made = story(state="resolved", ticket="resolved")
+    made.verifications = {}
+    yes = event(K.LOOP_CLOSED, outcome="verified")
+    for one in (event(K.VERIFICATION_ASKED), event(K.VERIFICATION_ANSWERED, answer="no")):
+        apply(made, one)
+    apply(made, event(K.LOOP_REOPENED))
+    assert not attempt(made, yes)
+    apply(made, event(K.VERIFICATION_ANSWERED, answer="yes"))
+    assert made.verifications["V1"]["first_answer"] == "no"
+    assert attempt(made, yes)
+    assert {t["state"] for t in made.tickets.values()} == {T.DONE}
+
+
+def test_queueing_a_question_tells_nobody() -> None:
+    """In histories older than that fact it did."""
+    for told, stopped in ((False, None), (None, NOW)):
+        made = story(state="resolved", ticket="resolved")
+        made.clocks["K2"]["next_at"] = None
+        apply(made, event(K.VERIFICATION_ASKED, **({} if told is None else {"told": told})))
+        assert made.clocks["K2"]["stopped_at"] == stopped
+
+
+def test_a_call_is_a_contact_and_reminding_the_unit_is_none() -> None:
+    made = story(state="resolved", ticket="resolved")
+    apply(made, event(K.VERIFICATION_ASKED, via="call"))
+    asked = made.verifications["V1"]
+    assert (asked["contacts"], asked["call_at"], asked["contacted_at"]) == (0, NOW, None)
+    due = {"verification": "V1", "due_at": NOW.isoformat()}
+    apply(made, event(K.VERIFICATION_REMINDED, **due, via="call"))
+    assert asked["contacts"] == 0
+    apply(made, event(K.VERIFICATION_CALLED, **due, outcome="busy", call_at=NOW.isoformat()))
+    assert (asked["contacts"], asked["contacted_at"], asked["outcome"]) == (1, NOW, "busy")
+    apply(made, event(K.VERIFICATION_ANSWERED, answer="yes"))
+    assert (asked["contacts"], asked["call_at"], asked["due_at"]) == (2, None, None)
 
 
 def test_a_planned_big_loop_starts_with_the_first_ticket_accepted() -> None:
