@@ -9,8 +9,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cel
-
 Fix = tuple[str, str]
 """What is wrong, and what to do about it."""
 
@@ -44,6 +42,9 @@ class Expression:
 
 def compile_clause(text: str) -> Expression:
     """Raises ClauseError with CEL's own position when the text is not CEL."""
+    # Only who judges needs it: its import brings a terminal's whole toolkit along.
+    import cel
+
     try:
         program = cel.compile(text)
     except ValueError as error:
@@ -54,7 +55,9 @@ def compile_clause(text: str) -> Expression:
 
 def facts(values: Mapping[str, object]) -> Any:
     """One context for one record, to be shared by all of its clauses."""
-    return cel.Context(dict(values))
+    from cel import Context
+
+    return Context(dict(values))
 
 
 def holds(expression: Expression, context: Any) -> bool | Failure:

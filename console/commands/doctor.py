@@ -38,7 +38,7 @@ def examine(name: str, check: Callable[["Settings"], str]) -> dict[str, object]:
     except LoopwrightError as error:
         return {"check": name, "ok": False, "found": error.what, "fix": error.fix}
     except Exception as error:  # a check must never hide the ones after it
-        found = f"{type(error).__name__}: {error}"
+        found = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         return {"check": name, "ok": False, "found": found, "fix": "see docs/operate.md"}
 
 

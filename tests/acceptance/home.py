@@ -1,5 +1,6 @@
 """An installation in a folder of its own, used as a user would: by typing commands."""
 
+import atexit
 import json
 import os
 import random
@@ -7,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from sqlalchemy import func, select, text
@@ -38,6 +41,44 @@ class Done:
     @property
     def said(self) -> str:
         return self.out + self.err
+
+
+class Typist:
+    """The process of `typist.py`, one for all commands of a test session."""
+
+    def __init__(self) -> None:
+        self.folder = Path(mkdtemp(prefix="typist-"))
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("typist.py"))],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        atexit.register(self.end)
+
+    def type(self, arguments: Sequence[str], folder: Path, env: Mapping[str, str]) -> Done:
+        streams = {name: str(self.folder / name) for name in ("out", "err")}
+        for path in streams.values():
+            Path(path).write_bytes(b"")
+        request = {"arguments": arguments, "folder": str(folder), "env": dict(env), **streams}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        code = int(self.process.stdout.readline())
+        out, err = (Path(path).read_text("utf-8") for path in streams.values())
+        return Done(code, out, err)
+
+    def end(self) -> None:
+        self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@cache
+def typist() -> Typist:
+    return Typist()
 
 
 @dataclass
@@ -71,10 +112,9 @@ class Home:
 
     def type(self, *arguments: str | Path, **env: str) -> Done:
         """Type one command and wait for its end."""
-        process = self.start(*arguments, **env)
-        out, err = process.communicate(timeout=900)
-        assert "Traceback" not in err, err
-        return Done(process.returncode, out, err)
+        done = typist().type([str(one) for one in arguments], self.folder, self.environment() | env)
+        assert "Traceback" not in done.err, done.err
+        return done
 
     def do(self, *arguments: str | Path, **env: str) -> str:
         """A command that must succeed; its output."""

@@ -8,11 +8,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from loopwright.db import Database, is_durable
 from loopwright.errors import EnvironmentFault
-from loopwright.migrate import alembic_config, current, newest, require_current, upgrade
+from loopwright.migrate import alembic_config, current, newest, require_current, revisions, upgrade
 from models.tables import metadata
 from tasks.publish import published
 
@@ -38,6 +39,12 @@ def test_up_from_nothing_and_down_to_nothing(empty_url: str) -> None:
     assert tables(db) == {"alembic_version"}
     assert upgrade(db) == newest()
     db.close()
+
+
+def test_the_files_are_named_by_their_revisions() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config())
+    assert [one.revision for one in scripts.walk_revisions()] == revisions()[::-1]
+    assert scripts.get_current_head() == newest()
 
 
 def test_models_equal_migrations(db: Database) -> None:
