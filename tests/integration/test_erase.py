@@ -24,6 +24,7 @@ from models.issue import Issue
 from models.kinds import Answer, Authority, EventKind, How, Told
 from models.loop import Loop
 from models.tables import metadata
+from tasks.answers import answer
 from tasks.deliver import deliver_lease
 from tasks.erase import Erased, Order, erase
 from tasks.hand_off import accept, reject, resolve
@@ -31,7 +32,6 @@ from tasks.look import explain_loop, list_loops, list_messages, show_loop
 from tasks.personal import Subject, find_subject
 from tasks.quarantine import list_quarantine, replay_quarantine
 from tasks.scrub import scrub
-from tasks.answers import answer
 from tasks.tell import tell_customer
 from tasks.verify import ask
 from tasks.workspace import Workspace

@@ -19,6 +19,7 @@ from models.history import EventBody
 from models.issue import Issue
 from models.kinds import Answer, IssueKind
 from models.loop import Loop
+from tasks.answers import answer
 from tasks.decide import decide_issue
 from tasks.hand_off import accept, resolve, transfer
 from tasks.merge import merge, unmerge
@@ -34,7 +35,6 @@ from tasks.sweeps import (
     verify_resolutions,
     watch_clocks,
 )
-from tasks.answers import answer
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -20,9 +20,9 @@ from models.history import AuditHead, HistoryEvent
 from models.kinds import Answer, EventKind, How, Told
 from models.loop import Loop
 from models.ticket import Ticket
+from tasks.answers import answer
 from tasks.decide import decide_loop, withdraw
 from tasks.hand_off import accept, reject, resolve, transfer
-from tasks.answers import answer
 from tasks.tell import tell_customer
 from tasks.verify import ask_set, follow_up_set
 from tasks.watch_clocks import watch_lease
