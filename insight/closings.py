@@ -21,12 +21,12 @@ BODIES = table(EventBody)
 SILENT_SHARE = 0.2
 """Share of somebody's own closings that may be without contact."""
 CONTACTS = (
-    EventKind.LOOP_CUSTOMER_TOLD,
     EventKind.VERIFICATION_REMINDED,
     EventKind.VERIFICATION_CALLED,
     EventKind.VERIFICATION_ANSWERED,
 )
-"""Beside a question by mail; a question to be put by call is no contact until the call."""
+"""Beside a question by mail, for one to be put by call is none until the call; and beside what
+customers were told of their own matter, which is not what changed since."""
 COPIES = 5
 PAUSE = timedelta(seconds=60)
 """Between one ticket and the next of a run of copies."""
@@ -70,7 +70,10 @@ def in_contact(tx: Connection, loops: Sequence[str]) -> Iterable[str]:
     by_mail = (EVENTS.c.kind == EventKind.VERIFICATION_ASKED) & EVENTS.c.data.contains(
         '"via":"mail"', autoescape=True
     )
-    contact = EVENTS.c.kind.in_([k.value for k in CONTACTS]) | by_mail
+    told = (EVENTS.c.kind == EventKind.LOOP_CUSTOMER_TOLD) & ~EVENTS.c.data.contains(
+        '"what":"change"', autoescape=True
+    )
+    contact = EVENTS.c.kind.in_([k.value for k in CONTACTS]) | by_mail | told
     query = select(EVENTS.c.loop_id).where(EVENTS.c.loop_id.in_(loops), contact).distinct()
     return tx.execute(query).scalars().all()
 

@@ -102,6 +102,7 @@ GLOSSARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "told": {
         "first_answer": ("首次联系", "first answer"),
         "decision": ("处理决定", "decision"),
+        "change": ("改变了什么", "what changed"),
     },
     "how": {
         "call": ("电话", "call"),

@@ -124,10 +124,11 @@ class Stops(StrEnum):
 
 
 class Told(StrEnum):
-    """What a customer was told: that somebody is on it, or the decision."""
+    """What a customer was told: that somebody is on it, the decision, or what changed since."""
 
     FIRST_ANSWER = "first_answer"
     DECISION = "decision"
+    CHANGE = "change"
 
 
 class How(StrEnum):

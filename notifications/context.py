@@ -138,6 +138,10 @@ CONTEXT: Mapping[str, Mapping[str, Shape]] = {
         **_EVERYWHERE,
         "calendar": _plain("year", "count", "names", "first_due"),
     },
+    "seal_refused": {
+        **_EVERYWHERE,
+        "seal": {**_plain("problem", "epoch", "size", "refused_at"), "seq": OPTIONAL},
+    },
     "red_alert": {
         **_EVERYWHERE,
         "unit": _plain("code", "title"),
@@ -184,6 +188,7 @@ CONTEXT: Mapping[str, Mapping[str, Shape]] = {
         "answer_by": OPTIONAL,
         "called": Many(_plain("at", "outcome"), optional=True),
     },
+    "cause_closed_call": {**_TO_STAFF, "matter": _MATTER, "changed": LETTER},
     "approval_waiting": {**_APPROVAL, "absent": {"name": OPTIONAL}},
     "approval_decided": {
         **_APPROVAL,

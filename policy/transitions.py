@@ -12,6 +12,7 @@ from models.kinds import (
     LoopState,
     Outcome,
     TicketState,
+    Told,
     Unverified,
     Verdict,
 )
@@ -34,7 +35,8 @@ LOOP_FROM: Mapping[EventKind, frozenset[LoopState]] = {
     EventKind.LOOP_MERGED: ANY_OPEN,
     EventKind.LOOP_WITHDRAWN: ANY_OPEN,
     EventKind.LOOP_CUSTOMER_IDENTIFIED: frozenset(LoopState),
-    EventKind.LOOP_CUSTOMER_TOLD: ANY_OPEN,
+    # Once it is closed only of what changed, by `check_told`.
+    EventKind.LOOP_CUSTOMER_TOLD: frozenset(LoopState),
     EventKind.LOOP_TRIAGED: frozenset({LoopState.CANDIDATE}),
     EventKind.LOOP_PLANNED: frozenset({LoopState.TRIAGED}),
     EventKind.LOOP_STARTED: frozenset({LoopState.PLANNED}),
@@ -177,6 +179,8 @@ def check(story: Story, event: Happening) -> None:
         check_clock(story, event)
     elif event.kind in VERIFICATION_EVENTS:
         check_verification(story, event)
+    elif event.kind is EventKind.LOOP_CUSTOMER_TOLD:
+        check_told(story, event)
     elif event.kind is EventKind.LOOP_RELAPSED:
         check_relapse(story)
     elif event.kind in ONLY and story.loop["kind"] != ONLY[event.kind]:
@@ -229,6 +233,12 @@ def check_verification(story: Story, event: Happening) -> None:
         raise Refused(f"the answer to question {asked['id']} is not in doubt")
     if not settling and asked["answer"] is not None:
         raise Refused(f"question {asked['id']} has been answered")
+
+
+def check_told(story: Story, event: Happening) -> None:
+    """A common cause may be gone long after a customer's own loop was closed."""
+    if story.loop["state"] == LoopState.CLOSED and event.data["what"] != Told.CHANGE:
+        raise Refused(f"loop {event.loop} is closed: no {event.kind.value} from there")
 
 
 def check_relapse(story: Story) -> None:

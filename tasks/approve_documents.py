@@ -125,6 +125,16 @@ def approved_templates(tx: Connection, ws: Workspace) -> dict[str, str]:
     return {id_: granted[content] for id_, content in hashes.items() if content in granted}
 
 
+def unapproved_templates(ws: Workspace) -> list[str]:
+    """Templates whose messages wait in quarantine until somebody approves what they say now; none
+    in an example organisation."""
+    if ws.published.documents.organisation.example:
+        return []
+    with ws.db.read() as tx:
+        approved = approved_templates(tx, ws)
+    return sorted(t.id for t in customers_templates(ws) if t.id not in approved)
+
+
 def request_template(
     tx: Connection, ws: Workspace, template: MessageTemplate, now: datetime
 ) -> str:

@@ -47,8 +47,8 @@ WORKED_ON = (LoopState.TRIAGED, LoopState.PLANNED, LoopState.ACTING)
 
 @dataclass(frozen=True)
 class Closed:
-    """A big loop whose people were told: customers by mail, those of them who are told later by the
-    contact rules, and who can only be called."""
+    """A big loop whose people were told: `told` customers by mail, `to_call` by a call that their
+    unit is asked for, `later` of both once the contact rules allow it."""
 
     loop: str
     told: int = 0
@@ -185,7 +185,7 @@ def close(
         one = closing(row, outcome, {"reason": reason, "changed": words}, actor, units)
         with ws.db.begin() as tx:
             change(tx, stamped(ws, [one]), now)
-            queue(tx, telling.letters)
+            queue(tx, telling.messages)
         return closed(row.id, telling)
 
     return retry_conflicts(attempt)
@@ -251,7 +251,7 @@ def describe(ws: Workspace, wanted: str, changed: str, actor: Actor, now: dateti
         )
         with ws.db.begin() as tx:
             change(tx, stamped(ws, [one]), now)
-            queue(tx, telling.letters)
+            queue(tx, telling.messages)
         return closed(row.id, telling)
 
     return retry_conflicts(attempt)

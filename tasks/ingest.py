@@ -451,9 +451,19 @@ def finish_interrupted(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts
                 stop_source(ws, spec, fuse, now)
             parsed = raws[-1].number
             drop_garbage()
-        with ws.db.begin() as tx:
-            tx.execute(update(INTAKES).where(INTAKES.c.id == intake.id).values(finished_at=now))
+        finish_parsed(ws, intake.id, parsed, now)
     return total
+
+
+def finish_parsed(ws: Workspace, intake: str, parsed: int, now: datetime) -> None:
+    """An interrupted intake is parsed; unless its own run lives after all, and has received more
+    meanwhile: whoever comes next goes on with it."""
+    mine = INTAKES.c.id == intake
+    more = select(RAW.c.id).where(RAW.c.intake_id == intake, RAW.c.number > parsed).limit(1)
+    with ws.db.begin() as tx:
+        tx.execute(update(INTAKES).where(mine).values(finished_at=now))  # and hold its row
+        if tx.execute(more).first() is not None:
+            tx.execute(update(INTAKES).where(mine).values(finished_at=None))
 
 
 def unparsed(ws: Workspace, intake: str, parsed: int) -> list[Raw]:

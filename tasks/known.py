@@ -18,6 +18,7 @@ from models.kinds import LoopKind, LoopState, Outcome
 from models.loop import OPEN_BIG, OPEN_SMALL, Loop, LoopIssue
 from policy.classify import Reading
 from policy.relate import Known
+from policy.route import Circumstances
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -124,6 +125,22 @@ def load_snapshots(tx: Connection, context: Context, customers: Sequence[str]) -
     )
     for row in tx.execute(query):
         context.snapshots.setdefault(row.customer_id, []).append(row)
+
+
+def circumstances(row: Any, snapshot: Any | None, repeats: int) -> Circumstances:
+    """`row`: columns of the feedback; `snapshot`: what was known of its customer at receipt;
+    `repeats`: how often the customer had said the like before."""
+    return Circumstances(
+        channel=row.channel,
+        source=row.source,
+        language=row.language or "",
+        rating=row.rating,
+        value_band=(snapshot.value_band or "") if snapshot else "",
+        lifecycle=(snapshot.lifecycle or "") if snapshot else "",
+        vulnerable=bool(snapshot and snapshot.vulnerable),
+        repeats=repeats,
+        has_customer=row.customer_id is not None,
+    )
 
 
 def load_numbers(tx: Connection, context: Context, numbers: Sequence[str]) -> None:

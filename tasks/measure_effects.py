@@ -21,11 +21,12 @@ from models.effect import Effect
 from models.kinds import EventKind, LoopKind, LoopState, Outcome, Verdict
 from models.loop import Loop
 from tasks.big_loops import closing
+from tasks.candidates import open_big
 from tasks.change import Change, NewMessage, change, queue
 from tasks.count_days import daily, of_links, of_topic
 from tasks.open_loops import clocks_anew
 from tasks.plan_cause import alarm_of, baseline_of, zone_of
-from tasks.review_causes import ALIKE, open_big
+from tasks.review_causes import ALIKE
 from tasks.settle import stamped
 from tasks.tally import Tally
 from tasks.tell_changed import Telling, holders, tell_customers, to_units, written_change
@@ -94,7 +95,7 @@ def look(ws: Workspace, loop: str, now: datetime) -> EffectCounts | None:
             changes[0] = replace(changes[0], messages=for_a_person(ws, row))
     with ws.db.begin() as tx:
         change(tx, stamped(ws, changes), now)
-        queue(tx, telling.letters)
+        queue(tx, telling.messages)
     return EffectCounts(measured=1, proven=int(proven))
 
 

@@ -40,6 +40,11 @@ ANSWERS: Mapping[str, tuple[str, str, str]] = {
         "Customer told the decision",
         "loop told {loop} --what decision --how call --reference … --as …",
     ),
+    "told_change": (
+        "已告知改变",
+        "Customer told what changed",
+        "loop told {loop} --what change --how call --reference … --as …",
+    ),
     "yes": ("已解决", "Solved", "loop answer {loop} yes --words … --as …"),
     "partly": ("部分解决", "Partly solved", "loop answer {loop} partly --words … --as …"),
     "no": ("没有解决", "Not solved", "loop answer {loop} no --words … --as …"),
@@ -77,6 +82,12 @@ ANSWERS: Mapping[str, tuple[str, str, str]] = {
     "red_false": ("误报", "A false alarm", "red judge {alert} --false-alarm --as …"),
     "check_calendars": ("检查日历", "Check the calendars", "calendar check"),
     "publish": ("补录后发布", "Publish what you added", "org publish … --as …"),
+    "verify_history": ("核对历史", "Check the history", "audit verify --checkpoint FILE"),
+    "restored": (
+        "若恢复过备份，先登记",
+        "If a backup was restored, say so first",
+        "audit restored --reason … --as …",
+    ),
     "triage": ("逐条判定", "Decide them", "triage list"),
 }
 """Name -> its title in Chinese and English, and the command."""

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from loopwright.glossary import title
+from loopwright.history.checkpoints import PROBLEMS
 from models.kinds import Channel, EventKind, TicketState
 from notifications.context import TO_CUSTOMERS, WORDS_LIMIT
 from policy.climb import undisturbed
@@ -80,13 +81,12 @@ class Writer:
 
     def to_customer(self, message: Any) -> dict[str, Any]:
         """What a customer may know; nothing else is even gathered into the context."""
-        big = (message.values or {}).get("big", "")
         return {
             "matter": self.matter(self.facts.loops[message.loop_id]),
             "done": self.facts.words(message.loop_id, RESOLVED, "done"),
             "answer_by": self.answer_by(message.loop_id),
             **self.nth(message),
-            "changed": self.facts.words(big, CHANGED, "changed") or None,
+            "changed": self.changed(message),
         }
 
     def to_staff(self, message: Any) -> dict[str, Any]:
@@ -98,6 +98,8 @@ class Writer:
             return reader | self.triage()
         if message.template == "calendar_missing":
             return reader | self.missing_calendar(message)
+        if message.template == "seal_refused":
+            return reader | self.refused_seal(message)
         if message.template == "red_alert":
             return reader | self.about_alert(message)
         if message.template in ABOUT_APPROVALS:
@@ -109,6 +111,8 @@ class Writer:
             return about | self.about_clock(message, loop, clock)
         if message.template == "verification_call":
             return about | self.about_call(loop)
+        if message.template == "cause_closed_call":
+            return about | self.about_change(message, loop)
         if message.template in ("effect_measured", "big_loop_relapsed"):
             return about | self.about_effect(loop)
         if message.template == "answer_doubted":
@@ -131,6 +135,20 @@ class Writer:
                 "first_due": self.when(first) if first else "-",
             },
             "answer": answers(("check_calendars", "publish"), self.language),
+        }
+
+    def refused_seal(self, message: Any) -> dict[str, Any]:
+        refused = message.values
+        zh, en = PROBLEMS[refused["problem"]].split(" / ")
+        return {
+            "seal": {
+                "problem": zh if self.language == "zh" else en,
+                "epoch": str(refused["epoch"]),
+                "size": str(refused["checkpoint"]),
+                "seq": "" if refused["seq"] is None else str(refused["seq"]),
+                "refused_at": self.when(message.created_at),
+            },
+            "answer": answers(("verify_history", "restored"), self.language),
         }
 
     def about_loop(self, loop: Any) -> dict[str, Any]:
@@ -208,6 +226,17 @@ class Writer:
             "called": [self.call(event) for event in self.facts.events_of(loop.id, CALLED)],
             "answer": answers(("yes", "partly", "no", "called"), self.language, loop=loop.id),
         }
+
+    def about_change(self, message: Any, loop: Any) -> dict[str, Any]:
+        return {
+            "matter": self.matter(loop),
+            "changed": self.changed(message),
+            "answer": answers(("told_change", "show"), self.language, loop=loop.id),
+        }
+
+    def changed(self, message: Any) -> str | None:
+        """What customers of the big loop that the message is about are told has changed."""
+        return self.facts.words((message.values or {}).get("big", ""), CHANGED, "changed") or None
 
     def call(self, event: Event) -> dict[str, str]:
         return {

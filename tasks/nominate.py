@@ -4,8 +4,8 @@ The loop is linked to the open big loop of its cause, or opens one as a candidat
 take on or turn down.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,14 @@ from loopwright.errors import InputError, TransitionRefused
 from loopwright.history.envelope import Actor
 from loopwright.ids import handle
 from models.base import table
-from models.kinds import EventKind, Level, LoopKind, LoopState, Priority, Relation
+from models.kinds import EventKind, LoopKind, LoopState, Relation
 from models.loop import Loop, LoopIssue, LoopLink
 from models.ticket import Ticket
-from tasks.change import Change, NewMessage, change
+from tasks.candidates import candidate, open_big
+from tasks.change import Change, change
 from tasks.find import match_id, require_words
 from tasks.hand_off import on_behalf_of
 from tasks.look import opening_body
-from tasks.review_causes import open_big
 from tasks.settle import stamped
 from tasks.workspace import Workspace
 
@@ -73,7 +73,7 @@ def nominate_once(ws: Workspace, loop: str, why: str, actor: Actor, now: datetim
         big = known or handle("B", now)
         if known and is_linked(tx, known, loop):
             raise TransitionRefused(f"{loop} hangs on {known} already", "`loopwright loop show`")
-        opened = [] if known else [candidate(tx, ws, big, small, issue, why, actor)]
+        opened = [] if known else [opening(tx, ws, big, small, issue, why, actor)]
         hung = linked(ws, big, small, issue, actor, None if opened else why)
         change(tx, stamped(ws, [*opened, hung]), now)
     return Nominated(big, known is None)
@@ -98,38 +98,13 @@ def is_linked(tx: Connection, big: str, small: str) -> bool:
     return tx.execute(select(LOOP_LINKS.c.small_id).where(both)).first() is not None
 
 
-def candidate(
+def opening(
     tx: Connection, ws: Workspace, big: str, small: Any, issue: str, why: str, actor: Actor
 ) -> Change:
-    """As urgent and led as a cause that recurs; explained by what was read of the small loop."""
-    documents, place = ws.published.documents, ws.places.get(small.topic)
-    rulebook, lead = documents.rulebook, place.topic.owner if place else small.lead
-    others = [unit for unit in (place.departments if place else ()) if unit != lead]
-    data = {
-        "kind": LoopKind.BIG,
-        "state": LoopState.CANDIDATE,
-        "topic": small.topic,
-        "touchpoint": small.touchpoint,
-        "received_at": small.received_at.astimezone(UTC).isoformat(),
-        "issue": issue,
-        "priority": Priority.P2,
-        "level": Level.SEVERAL,
-        "lead": lead,
-        "clocks": ",".join(rulebook.clocks) or None,
-        "ladder": rulebook.ladder,
-        "participants": ",".join(others) or None,
-    }
-    operations = documents.organisation.operations
-    return Change(
-        big,
-        EventKind.LOOP_OPENED,
-        data,
-        actor,
-        body={**opening_body(tx, small.id), "reason": why},
-        rule=RULE,
-        on_behalf_of=on_behalf_of(ws, actor, small.lead),
-        messages=(NewMessage(f"big_loop_candidate:{big}", "big_loop_candidate", operations),),
-    )
+    """Explained by what was read of the small loop, and by the reason."""
+    cause, body = (small.topic, small.touchpoint), {**opening_body(tx, small.id), "reason": why}
+    made = candidate(ws, big, cause, small.received_at, issue, RULE, body, lead=small.lead)
+    return replace(made, actor=actor, on_behalf_of=on_behalf_of(ws, actor, small.lead))
 
 
 def linked(

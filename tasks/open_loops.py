@@ -21,12 +21,12 @@ from models.kinds import EventKind, IssueState, LoopKind, LoopState, Relation
 from policy.assign import Assignment, assign
 from policy.organisation import Organisation
 from policy.relate import Known, Relating, relate
-from policy.route import FEATURES, Circumstances, Decision, Features, features_from
+from policy.route import FEATURES, Decision, Features, features_from
 from policy.verify import hears_of_reopening
 from tasks.change import Change, NewMessage
 from tasks.clocks import names_of
 from tasks.identify import propose
-from tasks.known import Context, Found, likeness_of, load_context, number_hash
+from tasks.known import Context, Found, circumstances, likeness_of, load_context, number_hash
 from tasks.people import today
 from tasks.settle import stamped
 from tasks.workspace import Workspace
@@ -95,18 +95,8 @@ class Opener:
                 self.place(found, features, decision)
 
     def features(self, found: Found) -> Features:
-        row, snapshot = found.row, self.snapshot(found)
-        known = Circumstances(
-            channel=row.channel,
-            source=row.source,
-            language=row.language or "",
-            rating=row.rating,
-            value_band=(snapshot.value_band or "") if snapshot else "",
-            lifecycle=(snapshot.lifecycle or "") if snapshot else "",
-            vulnerable=bool(snapshot and snapshot.vulnerable),
-            repeats=self.context.repeats[row.customer_id, str(found.reading.topic)],
-            has_customer=row.customer_id is not None,
-        )
+        repeats = self.context.repeats[found.row.customer_id, str(found.reading.topic)]
+        known = circumstances(found.row, self.snapshot(found), repeats)
         return features_from(found.reading, self.ws.places, known)
 
     def snapshot(self, found: Found) -> Any | None:

@@ -8,8 +8,9 @@ from datetime import date, datetime, timedelta
 from policy.assign import assign
 from policy.classify import Reading
 from policy.documents import DocumentSet
-from policy.route import Circumstances, Decision, Features, Router, features_from, places
+from policy.route import Decision, Features, Router, features_from, places
 from tasks.clocks import Clocks
+from tasks.known import circumstances
 from tasks.past_items import Past, PastItems, Returning
 
 
@@ -68,7 +69,9 @@ class Side:
         opens = reading.kind in self.opens
         if opens and (reading.abstained or reading.topic is None):
             return Outcome("triage", self.documents.organisation.operations)
-        features = features_from(reading, self.places, circumstances(item, reading, returning))
+        repeats = returning.count(item.row.customer_id, reading.topic, item.received_at)
+        known = circumstances(item.row, item.snapshot, repeats)
+        features = features_from(reading, self.places, known)
         decision = self.router.decide(features)
         self.note_matches(features, decision)
         if not opens or decision.loop == "none":
@@ -97,21 +100,6 @@ class Side:
             features,
             decision,
         )
-
-
-def circumstances(item: Past, reading: Reading, returning: Returning) -> Circumstances:
-    row, snapshot = item.row, item.snapshot
-    return Circumstances(
-        channel=row.channel,
-        source=row.source,
-        language=row.language or "",
-        rating=row.rating,
-        value_band=(snapshot.value_band or "") if snapshot else "",
-        lifecycle=(snapshot.lifecycle or "") if snapshot else "",
-        vulnerable=bool(snapshot and snapshot.vulnerable),
-        repeats=returning.count(row.customer_id, reading.topic, item.received_at),
-        has_customer=row.customer_id is not None,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def layer_files(folder: Path) -> dict[str, bytes]:
 
 def recipe_data(files: Mapping[str, bytes], layers: Iterable[Path]) -> dict[str, bytes]:
     """The training examples a model recipe names; they are part of the published set."""
-    documents, _ = load_set(files)
+    documents, _ = loaded(files)
     if documents is None or documents.model is None:
         return {}
     name = documents.model.data
@@ -118,9 +119,9 @@ def lint(files: Mapping[str, bytes]) -> list[Mistake]:
 
 def check(files: Mapping[str, bytes]) -> tuple[DocumentSet | None, list[Mistake]]:
     """The set, or None with every mistake: of the documents, and of what templates may hold."""
-    documents, mistakes = load_set(documents_only(files))
+    documents, found = loaded(files)
     if documents is None:
-        return None, mistakes
+        return None, list(found)
     mistakes = [
         mistake
         for template in documents.templates
@@ -139,6 +140,20 @@ def template_mistake(files: Mapping[str, bytes], template: str, problem: str) ->
         if at and any(line.startswith("templates:") for line in lines):
             return Mistake(name, at[0], f"template {template}: {problem}", TEMPLATE_FIX)
     return Mistake("templates.yaml", 1, f"template {template}: {problem}", TEMPLATE_FIX)
+
+
+def loaded(files: Mapping[str, bytes]) -> tuple[DocumentSet | None, Sequence[Mistake]]:
+    """The documents among a set's files as values, or None and every mistake."""
+    return _load_once(tuple(sorted(documents_only(files).items())))
+
+
+@lru_cache(maxsize=8)
+def _load_once(
+    files: tuple[tuple[str, bytes], ...],
+) -> tuple[DocumentSet | None, Sequence[Mistake]]:
+    """Documents are values: a process that asks for the same ones again gets the same ones."""
+    documents, mistakes = load_set(dict(files))
+    return documents, tuple(mistakes)
 
 
 def documents_only(files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -209,7 +224,7 @@ Staff = Mapping[str, tuple[str, tuple[str, ...]]]
 
 def documents_of(tx: Connection, number: int) -> DocumentSet | None:
     """A publication's documents; None when there is none that this program version can read."""
-    return load_set(documents_only(stored_files(tx, number)))[0]
+    return loaded(stored_files(tx, number))[0]
 
 
 def staff_of(documents: DocumentSet | None) -> Staff:
@@ -270,7 +285,7 @@ def published(db: Database, number: int | None = None) -> Published:
             else f"there is no publication {number}",
             "run `loopwright org publish FOLDER`",
         )
-    documents, mistakes = load_set(documents_only(files))
+    documents, mistakes = loaded(files)
     if documents is None:
         raise EnvironmentFault(
             f"publication {number} does not load in this program version: {mistakes[0].what}",

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -19,14 +19,15 @@ from loopwright.db import retry_conflicts
 from loopwright.ids import handle
 from models.base import table
 from models.history import HistoryEvent
-from models.kinds import EventKind, Level, LoopKind, LoopState, Priority, Relation
+from models.kinds import EventKind, Relation
 from models.loop import Loop, LoopIssue, LoopLink
 from policy.organisation import Text
 from policy.recur import Finding
 from policy.recur import review as judge
 from policy.rulebook import Recurrence
 from tasks.alike import Alike, Held, Voice, find_alike, held_loops
-from tasks.change import Change, NewMessage, change
+from tasks.candidates import OPEN_BIG, candidate, open_big
+from tasks.change import Change, change
 from tasks.count_causes import (
     FEEDBACK,
     Spans,
@@ -116,7 +117,7 @@ def open_candidate(ws: Workspace, finding: Finding, now: datetime) -> ReviewCoun
         big = handle("B", now)
         links = [link(big, row.small, row.issue) for row in rows[: PIECE - 1]]
         body = why(ws, finding, finding.reason)
-        change(tx, stamped(ws, [candidate(ws, big, finding, origin, RULE, body), *links]), now)
+        change(tx, stamped(ws, [opening(ws, big, finding, origin, RULE, body), *links]), now)
     return ReviewCounts(candidates=1, linked=len(links))
 
 
@@ -157,7 +158,7 @@ def opens(
     big = handle("B", now)
     body = why_alike(ws, group, finding, rows)
     links = [link(big, row.loop, row.issue) for row in rows[: PIECE - 1]]
-    return [candidate(ws, big, finding, rows[0], ALIKE, body), *links]
+    return [opening(ws, big, finding, rows[0], ALIKE, body), *links]
 
 
 def since_decided(voices: Sequence[Voice], same: Sequence[Held]) -> list[Voice]:
@@ -199,41 +200,11 @@ def voices(tx: Connection, ws: Workspace, finding: Finding, spans: Spans) -> lis
     return list(first.values())
 
 
-def open_big(tx: Connection, topic: str, touchpoint: str) -> str | None:
-    query = select(LOOPS.c.id).where(
-        OPEN_BIG, LOOPS.c.topic == topic, LOOPS.c.touchpoint == touchpoint
-    )
-    found: str | None = tx.execute(query).scalar()
-    return found
-
-
-OPEN_BIG = (LOOPS.c.kind == LoopKind.BIG) & (LOOPS.c.state != LoopState.CLOSED)
-
-
-def candidate(
+def opening(
     ws: Workspace, big: str, finding: Finding, origin: Any, rule: str, body: dict[str, Any]
 ) -> Change:
-    documents = ws.published.documents
-    rulebook, place = documents.rulebook, ws.places.get(finding.topic)
-    lead = place.topic.owner if place else None
-    others = [unit for unit in (place.departments if place else ()) if unit != lead]
-    data = {
-        "kind": LoopKind.BIG,
-        "state": LoopState.CANDIDATE,
-        "topic": finding.topic,
-        "touchpoint": finding.touchpoint,
-        "received_at": origin.received_at.astimezone(UTC).isoformat(),
-        "issue": origin.issue,
-        "priority": Priority.P2,
-        "level": Level.SEVERAL,
-        "lead": lead,
-        "clocks": ",".join(rulebook.clocks) or None,
-        "ladder": rulebook.ladder,
-        "participants": ",".join(others) or None,
-    }
-    operations = documents.organisation.operations
-    message = NewMessage(f"big_loop_candidate:{big}", "big_loop_candidate", operations)
-    return Change(big, EventKind.LOOP_OPENED, data, body=body, rule=rule, messages=(message,))
+    cause = finding.topic, finding.touchpoint
+    return candidate(ws, big, cause, origin.received_at, origin.issue, rule, body)
 
 
 def why(ws: Workspace, finding: Finding, reason: Text, **more: Any) -> dict[str, Any]:

@@ -40,6 +40,8 @@ from loopwright.ids import uuid7
 from loopwright.log import log
 from loopwright.settings import Settings
 from models.kinds import EventKind
+from tasks.change import NewMessage, message_row
+from tasks.outbox import insert_once
 from tasks.workspace import Workspace
 
 TAIL_BYTES = 1 << 16
@@ -133,18 +135,32 @@ def newest_outside(path: Path | None, key: PublicKey) -> Checkpoint | None:
 
 
 def record_refusal(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
-    """Say in the history, once for each state, that there is something that must not be signed."""
+    """Say in the history and to operations, once for each state, that there is something that must
+    not be signed."""
     log.error("history.seal_refused", **refusal.data)
+    for say in (append_refusal, warn_operations):
+        try:
+            say(ws, refusal, now)
+        except (DatabaseError, ValueError, IndexError) as error:
+            # A signer may have no right to write, and a broken head takes nothing more.
+            log.error("history.refusal_unrecorded", error=type(error).__name__)
+
+
+def append_refusal(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
     kind = EventKind.HISTORY_SEAL_REFUSED
     event = Event(uuid7(), kind.value, now, SYSTEM, refusal.data, run=ws.run)
-    try:
-        with ws.db.begin() as tx:
-            before = last_of(tx, kind)
-            if before is None or json.loads(before.data) != refusal.data:
-                append(tx, [seal_event(event)])
-    except (DatabaseError, ValueError, IndexError) as error:
-        # A signer may have no right to append, and a broken head takes nothing more.
-        log.error("history.refusal_unrecorded", error=type(error).__name__)
+    with ws.db.begin() as tx:
+        before = last_of(tx, kind)
+        if before is None or json.loads(before.data) != refusal.data:
+            append(tx, [seal_event(event)])
+
+
+def warn_operations(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
+    operations = ws.published.documents.organisation.operations
+    key = ":".join(["seal_refused", *map(str, refusal.data.values())])
+    word = NewMessage(key, "seal_refused", operations, values=refusal.data)
+    with ws.db.begin() as tx:
+        insert_once(tx, [{"id": uuid7()} | message_row(word, None, now)])
 
 
 def restored(

@@ -2,9 +2,10 @@
 
 It stops the clocks that wait for it. A question whether it is solved says what was decided; so its
 customer has been told when it was sent, not when it was queued, and by a quarantined one never.
+For what changed no clock waits, and customers of closed loops are told of it, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,8 @@ LOOPS = table(Loop)
 
 TELL_DECISIONS = frozenset({"verification_question"})
 """Templates that tell a customer what was decided."""
+EVIDENCED: Mapping[Told, str] = {Told.DECISION: "a decision", Told.CHANGE: "what changed"}
+"""What counts as told with evidence only."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,14 @@ def tell_customers(ws: Workspace, tellings: Sequence[Telling], now: datetime) ->
     """Record a set of what customers were told, all or none; each names its loop by the whole id.
 
     Stops the clocks that wait for it. Returns the loops' ids. Raises InputError for a loop without
-    a customer of its own and for a decision without evidence, TransitionRefused for a closed loop
-    and for a letter that was not approved where it must be.
+    a customer of its own and for a decision or what changed without evidence, TransitionRefused for
+    a closed loop, but not of what changed, and for a letter that was not approved where it must be.
     """
     for one in tellings:
-        if one.what is Told.DECISION:
+        if one.what in EVIDENCED:
             require_words(
                 one.reference,
-                "a decision counts as told with evidence only",
+                f"{EVIDENCED[one.what]} counts as told with evidence only",
                 "give --reference: of the call record, the message or the letter",
             )
     with ws.db.read() as tx:

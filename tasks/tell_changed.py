@@ -1,8 +1,9 @@
 """Telling people what changed: the units of a big loop and every customer who hangs on it, once.
 
-Customers are told by consent and the contact rules: whoever was written to lately is told when the
-policy's gap is over. No event per customer, or thousands would be: the message row is the record,
-with the template's version once it was sent.
+Customers are told by consent and the contact rules: by mail, else by a call that the unit of their
+own loop is asked for; whoever was written to lately, when the policy's gap is over. No event per
+customer, or thousands would be: the message row is the record, with the template's version once it
+was sent. That a call was made is for who made it to say (`tasks/tell.py`).
 """
 
 import json
@@ -32,7 +33,12 @@ BODIES = table(EventBody)
 MESSAGES = table(Message)
 LOOP_LINKS = table(LoopLink)
 
-LETTER = "cause_closed"
+LETTER, SCRIPT = "cause_closed", "cause_closed_call"
+TOLD_BY: Mapping[Way, tuple[str, Channel]] = {
+    Way.MAIL: (LETTER, Channel.CUSTOMER),
+    Way.CALL: (SCRIPT, Channel.MAIN),
+}
+"""How a customer can be told -> the message that does it, or has it done, and its channel."""
 WRITTEN = (EventKind.LOOP_PLANNED, EventKind.LOOP_CHANGE_DESCRIBED, EventKind.LOOP_CLOSED)
 """Where a person may have written what customers are told has changed."""
 PIECE = 5_000
@@ -41,12 +47,16 @@ PIECE = 5_000
 
 @dataclass
 class Telling:
-    """Outbox rows to customers, how many of them wait for the contact rules, and the loops of those
-    who can only be called."""
+    """Outbox rows: letters to customers, and to units about customers who can only be called; how
+    many of both wait for the contact rules."""
 
     letters: list[dict[str, Any]] = field(default_factory=list)
     later: int = 0
-    to_call: list[str] = field(default_factory=list)
+    to_call: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [*self.letters, *self.to_call]
 
 
 def written_change(tx: Connection, big: str) -> str | None:
@@ -111,23 +121,25 @@ def add(
     contacted_at: datetime | None,
     now: datetime,
 ) -> None:
-    if way is Way.CALL:
-        telling.to_call.append(loop.id)
-    if way is not Way.MAIL:
+    if way not in TOLD_BY:
         return
     gap = timedelta(days=ws.published.documents.rulebook.contact_gap_days)
     due_at = ask_from(now, contacted_at, gap, None)
     telling.later += due_at > now
-    telling.letters.append(letter(ws, big, loop, due_at, now))
+    made = telling.letters if way is Way.MAIL else telling.to_call
+    made.append(telling_row(ws, big, loop, way, due_at, now))
 
 
-def letter(ws: Workspace, big: str, loop: Any, due_at: datetime, now: datetime) -> dict[str, Any]:
+def telling_row(
+    ws: Workspace, big: str, loop: Any, way: Way, due_at: datetime, now: datetime
+) -> dict[str, Any]:
+    template, channel = TOLD_BY[way]
     message = NewMessage(
-        f"{LETTER}:{big}:{loop.id}",
-        LETTER,
+        f"{template}:{big}:{loop.id}",
+        template,
         loop.lead or ws.published.documents.organisation.operations,
         values={"big": big},
-        channel=Channel.CUSTOMER,
+        channel=channel,
         due_at=due_at,
     )
     return message_row(message, loop.id, now)
@@ -149,14 +161,14 @@ def linked_loops(tx: Connection, big: str) -> Sequence[Any]:
 
 
 def already_told(tx: Connection, big: str, loops: Sequence[Any]) -> set[str]:
-    """Customers who have a letter about this big loop, from an earlier closing."""
+    """Customers who have a letter about this big loop, or a call, from an earlier closing."""
     found: set[str] = set()
     for start in range(0, len(loops), PIECE):
         piece = {loop.id: loop.customer_id for loop in loops[start : start + PIECE]}
-        query = select(MESSAGES.c.key, MESSAGES.c.loop_id).where(
-            MESSAGES.c.loop_id.in_(piece), MESSAGES.c.template == LETTER
+        query = select(MESSAGES.c.key, MESSAGES.c.template, MESSAGES.c.loop_id).where(
+            MESSAGES.c.loop_id.in_(piece), MESSAGES.c.template.in_((LETTER, SCRIPT))
         )
-        told = {loop for key, loop in tx.execute(query) if key == f"{LETTER}:{big}:{loop}"}
+        told = {m.loop_id for m in tx.execute(query) if m.key == f"{m.template}:{big}:{m.loop_id}"}
         found |= set(survivors(tx, {piece[loop] for loop in told}).values())
     return found
 
@@ -177,7 +189,7 @@ def last_contacts(
         .join(MESSAGES, MESSAGES.c.loop_id == LOOPS.c.id)
         .where(
             LOOPS.c.customer_id.in_(same),
-            MESSAGES.c.template == LETTER,
+            MESSAGES.c.template.in_((LETTER, SCRIPT)),
             MESSAGES.c.state != MessageState.QUARANTINED,
             at > since,
         )

@@ -215,6 +215,22 @@ def robots_beside(own: dict[str, str], keys: set[str]) -> str:
     return f"WeCom robots beside for {', '.join(beside)}{note}"
 
 
+def check_templates(settings: "Settings") -> str:
+    """Customers are sent nothing that nobody has approved."""
+    from tasks.approve_documents import unapproved_templates
+    from tasks.workspace import Workspace
+
+    with database(settings) as db:
+        ws = Workspace(settings, db)
+        waiting, count = unapproved_templates(ws), len(ws.published.documents.templates)
+    if waiting:
+        raise EnvironmentFault(
+            f"nobody has approved what customers would read: {', '.join(waiting)}",
+            "`loopwright template approve NAME --as PERSON`, then `loopwright notify replay all`",
+        )
+    return f"{count} templates, none waits for approval"
+
+
 def check_history(settings: "Settings") -> str:
     """Sealing goes on, and what was sealed leaves the house."""
     from tasks.publish_checkpoints import not_taken, ways
@@ -246,5 +262,6 @@ CHECKS: dict[str, Callable[["Settings"], str]] = {
     "prefect": check_prefect,
     "messages": check_messages,
     "robots": check_robots,
+    "templates": check_templates,
     "history": check_history,
 }

@@ -187,10 +187,17 @@ def started(story: Story, event: Happening) -> None:  # noqa: ARG001
     story.loop["state"] = LoopState.ACTING
 
 
+STOPPED_BY: Mapping[Told, frozenset[Stops]] = {
+    Told.FIRST_ANSWER: frozenset({Stops.FIRST_ANSWER}),
+    Told.DECISION: TOLD_ALL,
+    Told.CHANGE: frozenset(),
+}
+"""What a customer was told -> the clocks that waited for it. Told the decision, they have also had
+a first answer; what changed is no answer to their own matter."""
+
+
 def customer_told(story: Story, event: Happening) -> None:
-    """Told the decision, the customer has also had a first answer."""
-    first = event.data["what"] == Told.FIRST_ANSWER
-    stop_clocks(story, event.at, {Stops.FIRST_ANSWER} if first else TOLD_ALL)
+    stop_clocks(story, event.at, STOPPED_BY[Told(event.data["what"])])
 
 
 def customer_identified(story: Story, event: Happening) -> None:

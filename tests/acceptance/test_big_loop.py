@@ -149,11 +149,29 @@ def test_a_common_cause_to_its_end(bank: Home) -> None:
     assert (silent.code, "what changed" in silent.err) == (2, True)
     done = home.ask(*end, "--changed", CHANGED)
     assert done == {"loop": big, "told": 2, "later": 0, "to_call": 1}
+    smalls = [home.ask("loop", "show", loop) for loop in home.ask("loop", "show", big)["small"]]
+    asked = {m["template"]: s["loop"]["id"] for s in smalls for m in s["messages"]}[
+        "cause_closed_call"
+    ]
     assert home.flow("deliver_messages")["quarantined"] == 0
     written = letters(home)
     assert written.keys() == {"c1@mail.example", "c2@mail.example"}
     assert all(CHANGED in words for words in written.values())
+    call(home, asked)
     assert home.type("audit", "replay").code == 0
+
+
+def call(home: Home, loop: str) -> None:
+    """Who left no address is called, and the call recorded as the message says."""
+    found = (home.folder / ".loopwright/outbox").rglob("*.txt")
+    (script,) = [t for t in (path.read_text("utf-8") for path in found) if "--what change" in t]
+    assert f"loop told {loop} --what change --how call --reference" in script
+    assert CHANGED in script
+    told = ("loop", "told", loop, "--what", "change", "--how", "call")
+    bare = home.type(*told, *HEAD)
+    assert (bare.code, "--reference" in bare.err) == (2, True)
+    home.do(*told, "--reference", "通话 8843 / call 8843", *HEAD)
+    assert home.ask("loop", "show", loop)["events"][-1]["kind"] == "loop.customer_told"
 
 
 def test_a_candidate_that_is_none(bank: Home) -> None:

@@ -15,7 +15,7 @@ from models.clock import Clock
 from models.customer import CustomerSnapshot
 from models.feedback import RawItem
 from models.history import EventBody, HistoryEvent
-from models.kinds import EventKind
+from models.kinds import EventKind, How, Told, Way
 from models.loop import Loop, LoopLink
 from models.message import Delivery, Message
 from models.ticket import Ticket
@@ -30,6 +30,8 @@ from tasks.merge import merge, unlink
 from tasks.plan_cause import Plan, plan
 from tasks.publish import publish
 from tasks.reach import ways
+from tasks.tell import tell_customer
+from tasks.tell_changed import Telling, tell_customers
 from tasks.verify import ask
 from tasks.workspace import Workspace
 from tests.cast import (
@@ -123,6 +125,11 @@ BY_OPS: dict[str, Any] = {"actor": OPS, "now": LATER + DAY}
 def told(ws: Workspace) -> list[str]:
     """The loops whose customers are told what changed."""
     return [m.loop_id for m in rows(ws.db, Message, template="cause_closed")]
+
+
+def to_call(ws: Workspace) -> list[Any]:
+    """What units are asked to call customers about, what changed."""
+    return rows(ws.db, Message, template="cause_closed_call")
 
 
 def units_told(ws: Workspace, template: str) -> list[str]:
@@ -539,12 +546,56 @@ def test_a_merged_loop_is_followed_to_the_one_that_goes_on(ws: Workspace) -> Non
 
 
 def test_only_who_can_be_written_to_is_written_to(ws: Workspace) -> None:
-    """C2 left no address; of somebody unknown nothing can be done at all."""
+    """C2 left no address, so is to be called; of somebody unknown nothing can be done at all."""
     take_in(ws, *said("C1"), *said("C2", mail=False), {"text": UPDATE})
     assert len(rows(ws.db, LoopLink)) == 3
     loop = take_on(ws, big(ws).id)
     assert end(ws, loop, "abandoned") == Closed(loop, told=1, to_call=1)
     assert len(told(ws)) == 1
+    script = to_call(ws)[0]
+    small = one(ws.db, Loop, id=script.loop_id)
+    assert small.customer_id not in {one(ws.db, Loop, id=t).customer_id for t in told(ws)}
+    assert (script.key, script.values) == (
+        f"cause_closed_call:{loop}:{small.id}",
+        {"big": loop},
+    )
+    assert (script.unit, script.channel, script.state) == (small.lead, "main", "queued")
+    assert script.due_at == LATER + DAY
+    assert sound(ws.db)
+
+
+def test_who_no_unit_leads_for_is_called_by_operations(ws: Workspace) -> None:
+    take_in(ws, {"text": FEE, "customer": "C1"})
+    who, (issue, other) = smalls(ws)[0].customer_id, sample_issues(ws.db, 2)
+    link = Change("B1", EventKind.LOOP_LINKED, {"small": "S1", "relation": "same_cause"})
+    mine = opening("S1", other, who, state="triage", lead=None, topic="crash")
+    change_now(ws, mine, opening("B1", issue, kind="big"), link)
+    take_on(ws, "B1")
+    assert end(ws, "B1", "abandoned") == Closed("B1", to_call=1)
+    assert to_call(ws)[0].unit == "CX"
+
+
+def test_who_was_told_one_way_is_not_told_the_other(ws: Workspace) -> None:
+    """C1 refuses mail after the letter, C2 leaves an address after the call."""
+    take_in(ws, *said("C1"), *said("C2", mail=False))
+    loop = take_on(ws, big(ws).id)
+    assert end(ws, loop, "abandoned") == Closed(loop, told=1, to_call=1)
+    (written,), (called,) = told(ws), to_call(ws)
+    refuse(ws, one(ws.db, Loop, id=written).customer_id, call=True)
+    take_in(ws, *said("C2"), now=LATER + 2 * DAY)
+    with ws.db.read() as tx:
+        now = ways(tx, ws, [written, called.loop_id], LATER + 2 * DAY)
+        again = tell_customers(tx, ws, loop, LATER + 90 * DAY)
+    assert now == {written: Way.CALL, called.loop_id: Way.MAIL}
+    assert again == Telling()
+
+
+def test_where_all_are_called_words_are_told_once(ws: Workspace) -> None:
+    take_in(ws, *said("C1", mail=False), *said("C2", mail=False))
+    loop = take_on(ws, big(ws).id)
+    assert end(ws, loop, "abandoned") == Closed(loop, to_call=2)
+    with pytest.raises(InputError, match="have been told"):
+        describe(ws, loop, "又一种说法", OPS, LATER + 3 * DAY)
 
 
 def test_who_is_linked_while_it_closes_is_told_too(
@@ -690,6 +741,31 @@ def test_who_is_told_of_one_cause_hears_of_another_later(ws: Workspace) -> None:
     assert sorted(due) == [LATER + DAY, LATER + 8 * DAY]
 
 
+def test_a_call_that_waits_is_a_contact(ws: Workspace) -> None:
+    take_in(ws, *said("C1", mail=False))
+    end(ws, take_on(ws, big(ws).id), "abandoned")
+    (small,), (issue,) = smalls(ws), sample_issues(ws.db, 1)
+    link = Change("B2", EventKind.LOOP_LINKED, {"small": small.id, "relation": "same_cause"})
+    change_now(ws, opening("B2", issue, kind="big", topic="crash"), link)
+    take_on(ws, "B2")
+    done = close(ws, "B2", "abandoned", REASON, CHANGED, OPS, LATER + 3 * DAY)
+    assert done == Closed("B2", later=1, to_call=1)
+    assert sorted(m.due_at for m in to_call(ws)) == [LATER + DAY, LATER + 8 * DAY]
+
+
+def test_the_call_is_recorded_of_a_loop_that_was_closed(ws: Workspace) -> None:
+    take_in(ws, *said("C1", mail=False))
+    (small,) = smalls(ws)
+    withdraw(ws, small.id)
+    end(ws, take_on(ws, big(ws).id), "abandoned")
+    asyncio.run(deliver_lease(ws, LATER + 2 * DAY))
+    (script,) = to_call(ws)
+    assert (script.loop_id, script.state) == (small.id, "sent")
+    tell_customer(ws, small.id, Told.CHANGE, How.CALL, "通话 8841", ZHANG, LATER + 3 * DAY)
+    assert events(ws, small.id)[-1].kind == EventKind.LOOP_CUSTOMER_TOLD
+    assert sound(ws.db)
+
+
 def test_opted_out_customers_are_told_nothing(ws: Workspace) -> None:
     loop = watched(ws, "C1", "C2")
     customer = one(ws.db, Loop, id=small_of(ws, 0)).customer_id
@@ -698,10 +774,10 @@ def test_opted_out_customers_are_told_nothing(ws: Workspace) -> None:
     assert told(ws) == [small_of(ws, 1)]
 
 
-def refuse(ws: Workspace, customer: str) -> None:
-    """The customer wants neither mail nor calls."""
+def refuse(ws: Workspace, customer: str, *, call: bool = False) -> None:
+    """The customer wants no mail, and no calls but where `call`."""
     raw = rows(ws.db, RawItem)[0].id
-    consent = {"mail": False, "call": False}
+    consent = {"mail": False, "call": call}
     with ws.db.begin() as tx:
         tx.execute(
             insert(table(CustomerSnapshot)).values(

@@ -1,13 +1,15 @@
-"""What `doctor` says of the robots: who is reached, whose key is missing, which key nobody uses."""
+"""What `doctor` says: which robots reach whom, and what customers may be sent."""
 
 import pytest
 from pydantic import SecretStr
 
-from console.commands.doctor import check_robots
+from console.commands.doctor import check_robots, check_templates
 from loopwright.errors import EnvironmentFault
+from tasks.approve_documents import approve_template
 from tasks.publish import publish
 from tasks.workspace import Workspace
-from tests.cast import NOON, OPS
+from tests.cast import NOON, OPS, documents
+from tests.integration.test_approvals import CHIEF, REAL
 from tests.integration.test_wecom_robot import with_robots
 
 
@@ -70,3 +72,18 @@ def test_no_robot_is_used(house: Workspace, keys: tuple[str, ...], beside: bool)
     set_keys(house, *keys)
     house.settings.wecom.beside = beside
     assert robots(house) == "no WeCom robot is used"
+
+
+def test_an_example_sends_without_approval(ws: Workspace) -> None:
+    assert "none waits" in check_templates(ws.settings)
+
+
+def test_a_real_organisation_must_approve_what_customers_read(ws: Workspace) -> None:
+    publish(ws.db, documents(organisation=REAL), OPS, NOON)
+    with pytest.raises(EnvironmentFault, match="cause_closed, verification_question") as caught:
+        check_templates(ws.settings)
+    assert "template approve" in str(caught.value.fix)
+    real = Workspace(ws.settings, ws.db)
+    for template in ("cause_closed", "verification_question"):
+        approve_template(real, template, CHIEF, NOON)
+    assert "none waits" in check_templates(ws.settings)

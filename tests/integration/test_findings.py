@@ -115,11 +115,11 @@ def test_what_the_system_does_is_nobodys_game(ws: Workspace) -> None:
 # Closing without contact
 
 
-def close_all(t: Teller, told: int) -> None:
+def close_all(t: Teller, told: int, what: str = "decision") -> None:
     """Ten loops closed by operations, the first `told` of them after a call to the customer."""
     for n, (loop, _) in enumerate(loops_with_tickets(t, 10)):
         if n < told:
-            t.tell(1, loop, EventKind.LOOP_CUSTOMER_TOLD, ZHANG, what="decision", how="call")
+            t.tell(1, loop, EventKind.LOOP_CUSTOMER_TOLD, ZHANG, what=what, how="call")
         if n % 2:
             t.tell(2, loop, EventKind.LOOP_WITHDRAWN, OPS)
         else:
@@ -132,6 +132,11 @@ def test_closed_without_contact(ws: Workspace) -> None:
     assert found.subject == "cx.ops"
     assert found.counts == {"closed": 10, "without_contact": 3}
     assert found.loops == ("L7", "L8", "L9")
+
+
+def test_what_changed_is_no_word_of_the_customers_own_matter(ws: Workspace) -> None:
+    close_all(Teller(ws), told=7, what="change")
+    assert only(ws, "closed_without_contact").counts == {"closed": 10, "without_contact": 10}
 
 
 def test_closed_after_contact_but_for_two(ws: Workspace) -> None:

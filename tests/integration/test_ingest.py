@@ -414,6 +414,38 @@ def test_nothing_is_lost_when_another_worker_finished_the_intake_too_early(
     assert sound(ws.db)
 
 
+def test_nothing_is_lost_when_more_arrives_while_another_worker_finishes_the_intake(
+    ws: Workspace, another: Callable[[], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other found nothing left to parse; then two more were received, and the process died."""
+    monkeypatch.setattr(module, "CHUNK", 2)
+    receive, unparsed, chunks = module.receive, module.unparsed, list[int]()
+
+    def interrupted(w: Workspace, *arguments: Any) -> Any:
+        chunks.append(1)
+        if len(chunks) != 2:
+            return receive(w, *arguments)
+
+        def nothing_left(*asked: Any) -> Any:
+            left = unparsed(*asked)
+            if not left:
+                receive(w, *arguments)
+            return left
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "unparsed", nothing_left)
+            drop(another(), "己")
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "receive", interrupted)
+        with pytest.raises(Killed):
+            drop(ws, *"甲乙丙丁")
+    drop(ws, "庚")
+    assert sorted(row.text for row in rows(ws.db, Feedback)) == sorted("甲乙丙丁己庚")
+    assert sound(ws.db)
+
+
 @pytest.mark.parametrize("step", ["bulk_insert", "store_items", "append"])
 def test_a_death_inside_a_transaction_leaves_nothing_half_done(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch, step: str

@@ -127,6 +127,10 @@ def letters(ws: Workspace) -> list[str]:
     return [m.loop_id for m in rows(ws.db, Message, template="cause_closed")]
 
 
+def calls(ws: Workspace) -> list[str]:
+    return [m.loop_id for m in rows(ws.db, Message, template="cause_closed_call")]
+
+
 def counts(*numbers: int) -> dict[str, int]:
     return dict(zip(("measured", "proven", "relapsed"), numbers, strict=True))
 
@@ -148,6 +152,7 @@ def test_a_fix_that_works_closes_by_evidence_and_people_are_told(ws: Workspace) 
     assert messages(ws, "big_loop_closed") == [("DB", None)]
     assert messages(ws, "effect_measured") == []
     assert len(letters(ws)) == len(set(letters(ws))) == 140
+    assert len(calls(ws)) == len(set(calls(ws))) == 180
     assert kinds_of(sorted(rows(ws.db, HistoryEvent, loop_id=loop), key=lambda e: e.loop_seq))[
         -2:
     ] == ["effect.measured", "loop.closed"]
@@ -319,7 +324,7 @@ def test_what_comes_back_reopens_its_loop(ws: Workspace) -> None:
 
 def test_a_relapsed_loop_is_watched_anew_and_tells_the_new_customers(ws: Workspace) -> None:
     loop = proven(ws)
-    assert len(letters(ws)) == 140
+    assert (len(letters(ws)), len(calls(ws))) == (140, 2 * 61)
     since_then(ws, 4, range(62, 92))
     review(ws, after(92))
     finish(ws, loop, after(92) + HOUR)
@@ -330,6 +335,8 @@ def test_a_relapsed_loop_is_watched_anew_and_tells_the_new_customers(ws: Workspa
     assert [v for _, v in effects(ws)][-1] == "proven"
     assert len(rows(ws.db, Message, template="big_loop_closed")) == 2
     assert len(set(letters(ws))) == len(letters(ws)) == 140 + 61
+    assert len(set(calls(ws))) == len(calls(ws)) == 2 * 61 + 4 * 30
+    assert not set(letters(ws)) & set(calls(ws))
 
 
 @pytest.mark.parametrize("each", [2, 1])
@@ -350,6 +357,7 @@ def test_customers_wait_for_words_and_the_lead_is_asked_for_them(ws: Workspace) 
     assert messages(ws, "cause_closed") == []
     done = describe(ws, loop, CHANGED, ZHANG, after(62))
     assert (done.told, done.to_call, len(letters(ws))) == (140, 180, 140)
+    assert len(calls(ws)) == len(set(calls(ws))) == 180
     with pytest.raises(InputError, match="have been told"):
         describe(ws, loop, CHANGED, ZHANG, after(62))
 

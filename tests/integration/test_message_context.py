@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, update
 
+from loopwright.history.checkpoints import SealRefused
 from models.base import table
 from models.clock import Clock
 from models.kinds import Answer, CallOutcome, Channel, EventKind
@@ -26,6 +27,7 @@ from tasks.message_context import contexts, elapsed, working
 from tasks.message_facts import gather
 from tasks.plan_cause import Plan, plan
 from tasks.recompute import warn
+from tasks.seal_history import warn_operations
 from tasks.verify import ask, follow_up
 from tasks.watch_clocks import watch_lease
 from tasks.workspace import Workspace
@@ -402,6 +404,27 @@ def test_a_customer_learns_what_has_changed(ws: Workspace) -> None:
     assert "观察期已满" not in made.html
 
 
+def test_a_department_is_told_how_to_say_what_has_changed(ws: Workspace) -> None:
+    big = closed(ws)
+    message = told(ws, "cause_closed_call")
+    made, english = written(ws, message), written(ws, message, "en")
+    assert made.text.startswith("数字部负责同事：您好！")
+    assert "您好，这里是测试公司。您在2026年8月3日反映过" in made.text
+    assert "“失败会立即退款，问139****0001”\n" in made.text
+    assert f"【客户当时说】\n“{UPDATE}”\n" in made.text
+    said = f"loopwright loop told {message.loop_id} --what change --how call --reference … --as …"
+    assert said in made.text
+    assert said in english.text
+    assert "On 3 August 2026 you told us" in english.text
+    assert big not in made.subject + made.text + made.html
+
+
+def test_nobody_is_asked_to_say_nothing(ws: Workspace) -> None:
+    message = post(ws, solved(ws), "cause_closed_call", values={"big": "B1"})
+    with pytest.raises(RenderError, match="changed"):
+        written(ws, message)
+
+
 def measured(ws: Workspace, big: str) -> None:
     """A look at its fix, and the messages that quote it."""
     data = {"effect": "F1", "horizon": 90, "method": "series", "verdict": "not_proven"}
@@ -455,6 +478,7 @@ def everything(ws: Workspace) -> list[Any]:
     post(ws, big, "triage_waiting", "CX")
     take_in(ws, {"text": f"登录不了，我不想活了，打 {PHONE}"})
     warn(ws, {"calendar_missing:1:2027": 2027}, NOON)
+    warn_operations(ws, SealRefused("event", 1, 40, 38), NOON)
     return rows(ws.db, Message)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from models.loop import Loop
 from models.message import Message
 from models.red_alert import RedAlert
 from tasks.deliver import deliver_lease
-from tasks.ingest import ingest_file
+from tasks.ingest import IntakeTaken, ingest_file
 from tasks.pull import pull_source
 from tasks.red_channel import judge_alert, list_alerts, timeliness
 from tasks.sweeps import ingest_feedback
@@ -64,6 +64,12 @@ def grow(ws: Workspace, *segments: Any, name: str = "today.jsonl") -> Path:
 
 def pull(ws: Workspace, now: datetime = NOON) -> Any:
     return pull_source(ws, ws.sources["live"], now)
+
+
+def pull_or_give_way(ws: Workspace, now: datetime) -> None:
+    """As the sweep does, where another worker reads the source at this moment."""
+    with suppress(IntakeTaken):
+        pull(ws, now)
 
 
 def alert_messages(ws: Workspace) -> list[Any]:
@@ -373,7 +379,8 @@ def test_two_workers_raise_one_alert(ws: Workspace, another: Callable[[], Worksp
     for n, said in enumerate((LOGIN, "我不想活了", "真的不想活了", "快"), 1):
         grow(ws, segment("C1", n, said, end=n == 4), segment("C2", n, said, end=n == 4))
         threads = [
-            threading.Thread(target=pull, args=(worker, NOON + n * MINUTE)) for worker in workers
+            threading.Thread(target=pull_or_give_way, args=(worker, NOON + n * MINUTE))
+            for worker in workers
         ]
         for thread in threads:
             thread.start()
@@ -384,6 +391,33 @@ def test_two_workers_raise_one_alert(ws: Workspace, another: Callable[[], Worksp
     assert {c.segments for c in rows(ws.db, Conversation)} == {4}
     triage(ws, NOON + HOUR)
     assert len(alert_messages(ws)) == 2
+
+
+def test_one_worker_at_a_time_looks_at_what_a_file_has_grown_by(
+    ws: Workspace, another: Callable[[], Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would begin a life for the new file if both were let in."""
+    grow(ws, segment("C0", 1, LOGIN), name="first.jsonl")
+    pull(ws)  # the source's row to lock is there now
+    grow(ws, segment("C1", 1, LOGIN), segment("C1", 2, "好", end=True))
+    inside, looking = threading.Semaphore(0), follow.new_lines
+
+    def slowly(*arguments: Any, **named: Any) -> Any:
+        inside.release()
+        threading.Event().wait(0.3)  # long enough for the other to come in, if it may
+        return looking(*arguments, **named)
+
+    monkeypatch.setattr(follow, "new_lines", slowly)
+    workers = [
+        threading.Thread(target=pull_or_give_way, args=(another(), NOON + MINUTE)) for _ in range(2)
+    ]
+    workers[0].start()
+    assert inside.acquire(timeout=10)
+    workers[1].start()
+    for worker in workers:
+        worker.join()
+    assert sorted(f.stored for f in rows(ws.db, FollowedFile)) == [1, 2]
+    assert one(ws.db, Feedback).text == f"{LOGIN}\n好"
 
 
 def test_the_sweep_follows_too(ws: Workspace) -> None:

@@ -32,6 +32,7 @@ from loopwright.ids import uuid7
 from models.base import table
 from models.history import AuditCheckpoint, AuditHead, EventBody, HistoryEvent
 from models.kinds import EventKind
+from models.message import Message
 from tasks.publish_checkpoints import append_note, not_taken, publish, ways
 from tasks.seal_history import (
     newest_outside,
@@ -251,6 +252,8 @@ def test_a_refusal_stands_in_the_history_until_the_next_checkpoint(sealing: Work
     expected = {"checkpoint": row.size, "epoch": 1, "problem": "checkpoint", "seq": None}
     assert json.loads(event.data) == expected
     assert "检查点" in (refusal(sealing) or "")
+    (word,) = rows(sealing.db, Message, template="seal_refused")
+    assert (word.unit, word.values) == ("CX", expected)
     set_checkpoint(root=row.root)(sealing)
     assert seal(sealing, NOON)
     assert refusal(sealing) is None

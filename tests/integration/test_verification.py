@@ -556,7 +556,11 @@ def test_a_customer_who_complains_again_while_asked(ws: Workspace) -> None:
 
 @pytest.mark.parametrize(
     ("what", "left"),
-    [(Told.FIRST_ANSWER, {"legal", "owner"}), (Told.DECISION, {"owner"})],
+    [
+        (Told.FIRST_ANSWER, {"legal", "owner"}),
+        (Told.DECISION, {"owner"}),
+        (Told.CHANGE, {"legal", "customer", "owner"}),
+    ],
 )
 def test_telling_the_customer_stops_what_waits_for_it(
     ws: Workspace, what: Told, left: set[str]
@@ -584,11 +588,24 @@ def test_who_tells_for_another_unit_is_said(ws: Workspace) -> None:
         tell_customer(ws, loop, Told.DECISION, How.LETTER, "信 12", LI, LATER)
 
 
+def test_of_a_closed_loop_only_what_changed_is_told(ws: Workspace) -> None:
+    loop = a_loop(ws).id
+    withdraw(ws, loop)
+    for what in (Told.FIRST_ANSWER, Told.DECISION):
+        with pytest.raises(TransitionRefused, match="is closed"):
+            tell_customer(ws, loop, what, How.CALL, "通话 8841", ZHANG, LATER)
+    assert tell_customer(ws, loop, Told.CHANGE, How.CALL, "通话 8841", ZHANG, LATER) == loop
+    assert last(ws, loop) == ("loop.customer_told", {"what": "change", "how": "call"})
+    assert one(ws.db, Loop, id=loop).state == "closed"
+    assert sound(ws.db)
+
+
+@pytest.mark.parametrize("what", [Told.DECISION, Told.CHANGE])
 @pytest.mark.parametrize("reference", ["", "  "])
-def test_a_decision_is_told_with_evidence_only(ws: Workspace, reference: str) -> None:
+def test_what_is_told_with_evidence_only(ws: Workspace, reference: str, what: Told) -> None:
     loop = a_loop(ws).id
     with pytest.raises(InputError, match="evidence") as refused:
-        tell_customer(ws, loop, Told.DECISION, How.CALL, reference, ZHANG, LATER)
+        tell_customer(ws, loop, what, How.CALL, reference, ZHANG, LATER)
     assert "--reference" in str(refused.value.fix)
     tell_customer(ws, loop, Told.FIRST_ANSWER, How.CALL, reference, ZHANG, LATER)
     assert running(ws, loop) == {"legal", "owner"}

@@ -22,7 +22,13 @@ ROWS = {
 
 
 DAY = "2026-11-22"
-ANSWERS = {"by": DAY, "baseline_from": DAY, "baseline_to": DAY, "outcome": "verified"}
+ANSWERS = {
+    "by": DAY,
+    "baseline_from": DAY,
+    "baseline_to": DAY,
+    "outcome": "verified",
+    "what": "decision",
+}
 
 
 class Asked(dict[str, str]):

@@ -84,6 +84,13 @@ ZH: dict[str, Any] = {
         "names": "总行与分行办公时间、网点营业时间",
         "first_due": "2027-01-04 18:00",
     },
+    "seal": {
+        "problem": "事件缺失或被改动",
+        "epoch": "1",
+        "size": "40812",
+        "seq": "38744",
+        "refused_at": "2026-11-21 09:05",
+    },
     "reasons": [{"title": "主题不明", "count": 8}, {"title": "规则出错", "count": 4}],
     "customers": {"count": 23},
     "evidence": "14 天内 23 位客户，约为平常的 3.1 倍",
@@ -162,6 +169,7 @@ ZH: dict[str, Any] = {
 EN: dict[str, Any] = {
     **ZH,
     "calendar": {**ZH["calendar"], "names": "Office hours, Counter hours"},
+    "seal": {**ZH["seal"], "problem": "an event is missing or was changed"},
     "organisation": {"title": "Linjiang Bank, customer experience"},
     "unit": {"code": "epay", "title": "Digital Banking"},
     "ticket": {**ZH["ticket"], "due_at": "22 Nov 18:00"},

@@ -301,6 +301,15 @@ def test_where_a_loop_starts(state: LoopState) -> None:
         assert made == Story()
 
 
+def test_of_a_closed_loop_a_customer_is_told_only_what_changed() -> None:
+    made = story(state="closed")
+    before = copy.deepcopy(made.clocks)
+    for what in ("first_answer", "decision"):
+        assert not attempt(made, event(K.LOOP_CUSTOMER_TOLD, what=what))
+    assert attempt(made, event(K.LOOP_CUSTOMER_TOLD, what="change"))
+    assert made.clocks == before
+
+
 REFUSALS = [
     (K.LOOP_OPENED, {}, "open already"),
     (K.CLOCK_RESUMED, {"clock": "K1"}, "is not paused"),
@@ -508,6 +517,7 @@ RESOLVED = (event(K.TICKET_RESOLVED), event(K.LOOP_RESOLVED))
         (RESOLVED, ["customer", "legal"]),
         ((event(K.LOOP_CUSTOMER_TOLD),), ["legal", "owner"]),
         ((event(K.LOOP_CUSTOMER_TOLD, what="decision"),), ["owner"]),
+        ((event(K.LOOP_CUSTOMER_TOLD, what="change"),), ["customer", "legal", "owner"]),
         ((*RESOLVED, event(K.VERIFICATION_ASKED)), []),
         ((*RESOLVED, event(K.VERIFICATION_ASKED, via="call")), ["customer", "legal"]),
         ((*RESOLVED, event(K.VERIFICATION_ANSWERED, answer="no")), []),

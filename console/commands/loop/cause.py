@@ -122,8 +122,8 @@ def changed(
 
 def told_of(done: "Closed") -> str:
     return (
-        f"customers told by mail: {done.told} (of them later: {done.later}),"
-        f" who can only be called: {done.to_call}"
+        f"customers told by mail: {done.told}, to be called: {done.to_call}"
+        f" (of both later: {done.later})"
     )
 
 

@@ -174,13 +174,16 @@ def called(
 @app.command()
 def told(
     loop: LoopId,
-    what: Annotated[str, typer.Option("--what", help="first-answer or decision")],
+    what: Annotated[
+        str, typer.Option("--what", help="first-answer, decision or change: what has changed since")
+    ],
     how: Annotated[str, typer.Option("--how", help="call, message or letter")],
     person: Person,
     reference: Annotated[
         str,
         typer.Option(
-            "--reference", help="Of the call record, message or letter; a decision needs one."
+            "--reference",
+            help="Of the call record, message or letter; decision and change need one.",
         ),
     ] = "",
     approval: Annotated[
@@ -189,7 +192,10 @@ def told(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """已告知客户 / The customer was told: stops the clocks that wait for it."""
+    """已告知客户 / The customer was told: stops the clocks that wait for it.
+
+    Of a closed loop's customer only what has changed since, once the cause is dealt with.
+    """
     from models.kinds import How, Told
     from tasks import tell as tasks
 

@@ -1,22 +1,11 @@
 """依据 / Why a loop was decided as it was."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-from console.terminal import (
-    AsJson,
-    Language,
-    LoopId,
-    emit,
-    say,
-    table,
-    workspace,
-)
+from console.terminal import AsJson, Language, LoopId, emit, say, table, workspace
 from loopwright.glossary import title
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 

@@ -2,21 +2,12 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from console.terminal import (
-    AsJson,
-    DryRun,
-    LoopId,
-    Person,
-    act,
-)
+from console.terminal import AsJson, DryRun, LoopId, Person, act
 from loopwright.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 

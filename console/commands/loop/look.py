@@ -1,25 +1,12 @@
 """清单与经过 / The list of loops, and one loop's story."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from console.effects import tell_effects, tell_plan
-from console.terminal import (
-    AsJson,
-    Language,
-    Limit,
-    LoopId,
-    emit,
-    listed,
-    say,
-    table,
-    workspace,
-)
+from console.terminal import AsJson, Language, Limit, LoopId, emit, listed, say, table, workspace
 from loopwright.glossary import title
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 

@@ -1,25 +1,12 @@
 """迁入 / Open cases from an older system, and their status back."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from console.commands.loop.clocks import moment_in
-from console.terminal import (
-    AsJson,
-    DryRun,
-    Person,
-    actor,
-    emit,
-    listed,
-    say,
-    table,
-    workspace,
-)
-
-if TYPE_CHECKING:
-    pass
+from console.terminal import AsJson, DryRun, Person, actor, emit, listed, say, table, workspace
 
 app = typer.Typer()
 

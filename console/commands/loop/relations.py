@@ -1,19 +1,10 @@
 """关系 / Merging, linking, withdrawing, and undoing it; nominating a common cause."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from console.terminal import (
-    AsJson,
-    DryRun,
-    LoopId,
-    Person,
-    act,
-)
-
-if TYPE_CHECKING:
-    pass
+from console.terminal import AsJson, DryRun, LoopId, Person, act
 
 app = typer.Typer()
 
