@@ -37,8 +37,8 @@ from models.feedback import Batch, Feedback, Intake, RawItem
 from models.issue import Issue
 from sources.parse import compile_parser
 from sources.records import open_records
-from tasks.ingest import CHUNK, chunks, ingest_file
-from tasks.publish import publish, read_folders
+from tasks.documents.publish import publish, read_folders
+from tasks.intake.ingest import CHUNK, chunks, ingest_file
 from tasks.sweeps import triage_feedback
 from tasks.workspace import Workspace
 

@@ -1,5 +1,5 @@
 """What somebody above must agree to, and whether they did. Of a loop: written only through
-`tasks/change.py`; of documents and templates: by `tasks/approvals.py`."""
+`tasks/change.py`; of documents and templates: by `tasks/approval/approvals.py`."""
 
 from datetime import datetime
 from typing import Any

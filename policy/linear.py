@@ -1,7 +1,7 @@
 """Which label does a linear model give a text, how sure is it, and which words say so.
 
-Scoring needs NumPy and SciPy only; `tasks/train_model.py` makes the models. Confidence is a
-calibrated probability: a softmax of the margins, sharpened and shifted as unseen rows taught
+Scoring needs NumPy and SciPy only; `tasks/documents/train_model.py` makes the models. Confidence is
+a calibrated probability: a softmax of the margins, sharpened and shifted as unseen rows taught
 (temperature scaling: Guo et al. 2017; the two-sided correction of its logit: Platt 1999).
 """
 

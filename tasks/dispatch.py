@@ -27,14 +27,14 @@ from models.document import Publication
 from models.feedback import Batch
 from models.kinds import MessageState
 from models.message import Message
-from tasks.deliver import deliver_lease
-from tasks.follow import conversation_is_over, files_of
-from tasks.pull import new_files, reads_files, sources_to_pull
-from tasks.red_channel import TEMPLATE
+from tasks.clocks.watch_clocks import due as clock_is_due
+from tasks.intake.follow import conversation_is_over, files_of
+from tasks.intake.pull import new_files, reads_files, sources_to_pull
+from tasks.messages.deliver import deliver_lease
+from tasks.routing.red_channel import TEMPLATE
+from tasks.routing.triage import MAX_ATTEMPTS
 from tasks.sweeps import SWEEPS, Clock
-from tasks.triage import MAX_ATTEMPTS
-from tasks.verify import due as verification_is_due
-from tasks.watch_clocks import due as clock_is_due
+from tasks.verification.verify import due as verification_is_due
 from tasks.workspace import Workspace
 
 BATCHES = table(Batch)

@@ -27,10 +27,10 @@ from models.verification import Verification
 from policy.clock_notation import starts_in
 from policy.route import Features, Router
 from policy.rulebook import Rulebook
+from tasks.causes.look_effects import effects_of, plan_of, watch_of
+from tasks.documents.publish import published
 from tasks.find import match_id, require_unit
-from tasks.look_effects import effects_of, plan_of, watch_of
-from tasks.message_facts import linked_customers, origins
-from tasks.publish import published
+from tasks.messages.facts import linked_customers, origins
 from tasks.workspace import Workspace
 
 APPROVALS = table(Approval)

@@ -23,10 +23,10 @@ from models.kinds import EventKind, LoopKind, LoopState, Relation
 from models.loop import Loop, LoopIssue, LoopLink
 from policy.clock_notation import moment
 from tasks.change import Change, change
-from tasks.clock_changes import clock_rows, held_clocks, recomputed, restarted
+from tasks.clocks.changes import clock_rows, held_clocks, recomputed, restarted
 from tasks.find import match_id
-from tasks.known import in_place_of
-from tasks.open_loops import clocks_anew
+from tasks.routing.known import in_place_of
+from tasks.routing.open_loops import clocks_anew
 from tasks.settle import settle, stamped
 from tasks.workspace import Workspace
 

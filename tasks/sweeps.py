@@ -17,18 +17,18 @@ from models.clock import Clock as ClockRow
 from models.feedback import Batch
 from models.kinds import MessageState
 from models.message import Message
-from tasks.deliver import deliver_lease
-from tasks.ingest import Counts, IntakeTaken
-from tasks.measure_effects import EffectCounts, measure, reopen_relapsed
-from tasks.outbox import DeliveryCounts
-from tasks.publish_checkpoints import PublishCounts, publish
-from tasks.pull import new_files, pull_source, reads_files, sources_to_pull
-from tasks.recompute import RecomputeCounts, follow_calendars
-from tasks.review_causes import ReviewCounts, link_loops, open_candidates
-from tasks.seal_history import seal, unsealed
-from tasks.triage import MAX_ATTEMPTS, TriageCounts, remind_triage, triage_lease
-from tasks.verify import VerifyCounts, ask, follow_up, resolved, unanswered
-from tasks.watch_clocks import WatchCounts, watch_lease
+from tasks.audit.publish_checkpoints import PublishCounts, publish
+from tasks.audit.seal_history import seal, unsealed
+from tasks.causes.measure_effects import EffectCounts, measure, reopen_relapsed
+from tasks.causes.review_causes import ReviewCounts, link_loops, open_candidates
+from tasks.clocks.recompute import RecomputeCounts, follow_calendars
+from tasks.clocks.watch_clocks import WatchCounts, watch_lease
+from tasks.intake.ingest import Counts, IntakeTaken
+from tasks.intake.pull import new_files, pull_source, reads_files, sources_to_pull
+from tasks.messages.deliver import deliver_lease
+from tasks.messages.outbox import DeliveryCounts
+from tasks.routing.triage import MAX_ATTEMPTS, TriageCounts, remind_triage, triage_lease
+from tasks.verification.verify import VerifyCounts, ask, follow_up, resolved, unanswered
 from tasks.workspace import Workspace
 
 BATCHES = table(Batch)

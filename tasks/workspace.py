@@ -13,10 +13,10 @@ from policy.linear import LinearModel
 from policy.red import RedRules
 from policy.route import Place, Router, places
 from policy.source_spec import SourceSpec
-from tasks.clocks import Clocks
-from tasks.identify import Hasher
-from tasks.publish import Published, published
-from tasks.topic_model import topic_model
+from tasks.clocks.starting import Clocks
+from tasks.documents.publish import Published, published
+from tasks.documents.topic_model import topic_model
+from tasks.intake.identify import Hasher
 
 
 @dataclass

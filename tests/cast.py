@@ -22,11 +22,11 @@ from models.issue import Issue
 from models.kinds import EventKind
 from models.loop import Loop
 from models.ticket import Ticket
+from tasks.audit.replay import replay
 from tasks.change import Change, change
-from tasks.ingest import Counts, ingest_file
-from tasks.open_loops import assign_ticket
-from tasks.replay import replay
-from tasks.triage import TriageCounts, triage_lease
+from tasks.intake.ingest import Counts, ingest_file
+from tasks.routing.open_loops import assign_ticket
+from tasks.routing.triage import TriageCounts, triage_lease
 from tasks.workspace import Workspace
 
 ZHANG = Actor("person", "db.zhang", "cli")

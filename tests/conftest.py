@@ -14,7 +14,7 @@ import pytest
 from loopwright.db import Database
 from loopwright.migrate import upgrade
 from loopwright.settings import Settings
-from tasks.publish import publish
+from tasks.documents.publish import publish
 from tasks.workspace import Workspace
 from tests.cast import NOON, OPS, documents, is_guarded, settings_for, sound
 

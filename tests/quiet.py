@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from policy.recur import p_values, recurs, threshold
 from policy.rulebook import Recurrence
-from tasks.review_causes import HALF
+from tasks.causes.review_causes import HALF
 
 PAIRS, GROUPS, QUARTER = 60, 40, 91
 WEEK = np.array([1.3, 1.15, 1.1, 1.1, 1.05, 0.7, 0.6])

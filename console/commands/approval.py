@@ -38,7 +38,7 @@ def list_(
 ) -> None:
     """待审批 / What waits for approval, oldest first; with --all everything, newest first."""
     from loopwright.now import utc_now
-    from tasks.look_approvals import list_approvals
+    from tasks.approval.look import list_approvals
 
     with workspace() as ws:
         who = actor(ws, person).id if person is not None else None
@@ -67,7 +67,7 @@ def show_list(items: list[dict[str, Any]], lang: str) -> None:
 
 
 def terms_of(item: dict[str, Any], lang: str) -> str:
-    from tasks.approval_request import shown_terms
+    from tasks.approval.request import shown_terms
 
     return " · ".join(f"{t['title']} {t['says']}" for t in shown_terms(item["terms"], lang))
 
@@ -76,7 +76,7 @@ def terms_of(item: dict[str, Any], lang: str) -> str:
 def show(approval: ApprovalId, lang: Language = "zh", as_json: AsJson = False) -> None:
     """查看申请 / One request: what is asked for and why, its letter, and the decision."""
     from loopwright.now import utc_now
-    from tasks.look_approvals import show_approval
+    from tasks.approval.look import show_approval
 
     with workspace() as ws:
         item = show_approval(ws, approval, utc_now())
@@ -105,7 +105,7 @@ def approve(
     approval: ApprovalId, person: Person, dry_run: DryRun = False, as_json: AsJson = False
 ) -> None:
     """同意 / Grant it; what was asked for happens at once."""
-    from tasks import approvals
+    from tasks.approval import approvals
 
     act(
         person,
@@ -126,7 +126,7 @@ def refuse(
     as_json: AsJson = False,
 ) -> None:
     """不同意 / Refuse it, with a reason."""
-    from tasks import approvals
+    from tasks.approval import approvals
 
     act(
         person,

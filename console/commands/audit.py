@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from loopwright.history.note import PublicKey, SigningKey
     from loopwright.history.verify import Report
     from loopwright.settings import Settings
-    from tasks.bundle_part import Asked
-    from tasks.erase import Erased
-    from tasks.export_history import Exported
+    from tasks.audit.bundle_part import Asked
+    from tasks.audit.export_history import Exported
+    from tasks.privacy.erase import Erased
     from tasks.workspace import Workspace
 
 NAME = "audit"
@@ -55,7 +55,7 @@ def verify(
     from dataclasses import asdict
 
     from loopwright.history.verify import verify as verify_history
-    from tasks.witness import checkpoints_in
+    from tasks.audit.witness import checkpoints_in
 
     with workspace() as ws:
         signer = public_key(ws.settings, key, required=checkpoint is not None)
@@ -69,7 +69,7 @@ def verify(
 
 def public_key(settings: "Settings", text: str | None, *, required: bool) -> "PublicKey | None":
     """The key on the command line, else the installation's own. Raises InputError."""
-    from tasks.seal_history import signing_key
+    from tasks.audit.seal_history import signing_key
 
     if text is not None:
         return parse_key(text)
@@ -167,7 +167,7 @@ def key(
 def existing_key(settings: "Settings", path: Path | None) -> "SigningKey":
     from loopwright.errors import EnvironmentFault
     from loopwright.history.note import read_key
-    from tasks.seal_history import KEY_FIX, signing_key
+    from tasks.audit.seal_history import KEY_FIX, signing_key
 
     found = read_key(path) if path else signing_key(settings)
     if found is None:
@@ -201,7 +201,7 @@ def checkpoint(
 ) -> None:
     """检查点 / Sign what is new; print the newest checkpoint, with a proof for a witness."""
     from loopwright.now import utc_now
-    from tasks.seal_history import newest_proof, seal
+    from tasks.audit.seal_history import newest_proof, seal
 
     with workspace(dry_run=dry_run) as ws:
         sealed = seal(ws, utc_now())
@@ -231,7 +231,7 @@ def witness(
 ) -> None:
     """见证 / On the auditor's machine: countersign a checkpoint that extends the last one kept."""
     from loopwright.history.note import read_key
-    from tasks.witness import countersign
+    from tasks.audit.witness import countersign
 
     own = read_key(own_key)
     note, found = countersign(given, parse_key(key), own, keep, restored=restored)
@@ -252,8 +252,8 @@ def restored(
 ) -> None:
     """恢复备份后 / After a restore: put it on record and open a new epoch of checkpoints."""
     from loopwright.now import utc_now
-    from tasks.seal_history import newest_outside, restored
-    from tasks.witness import checkpoints_in
+    from tasks.audit.seal_history import newest_outside, restored
+    from tasks.audit.witness import checkpoints_in
 
     with workspace(dry_run=dry_run) as ws:
         signer = public_key(ws.settings, key, required=checkpoint is not None)
@@ -270,7 +270,7 @@ def replay(as_json: AsJson = False) -> None:
     """Rebuild loops and tickets from the events and compare; exit 1 on a difference."""
     from dataclasses import asdict
 
-    from tasks.replay import replay as replay_history
+    from tasks.audit.replay import replay as replay_history
 
     with workspace() as ws, ws.db.read() as tx:
         result = replay_history(tx)
@@ -319,7 +319,7 @@ def erase(
     from dataclasses import asdict
 
     from loopwright.now import utc_now
-    from tasks.retain import erase_again, erase_passed, passed
+    from tasks.privacy.retain import erase_again, erase_passed, passed
 
     given = {"number": number, "phone": phone, "mail": mail, "openid": openid}
     keys = [(kind, unseen(kind, value)) for kind, value in given.items() if value is not None]
@@ -352,8 +352,8 @@ def erase_one(
     close: bool,
 ) -> "tuple[str, Erased]":
     from models.kinds import Authority
-    from tasks.erase import Order, erase
-    from tasks.personal import find_subject
+    from tasks.privacy.erase import Order, erase
+    from tasks.privacy.personal import find_subject
 
     chosen = choose(Authority, authority, "authority")
     if chosen is Authority.RETENTION:
@@ -391,7 +391,7 @@ def unseen(kind: str, value: str) -> str:
 def retention(limit: Limit = 50, as_json: AsJson = False) -> None:
     """到期清单 / Whose words have passed their retention time; nothing is erased."""
     from loopwright.now import utc_now
-    from tasks.retain import passed
+    from tasks.privacy.retain import passed
 
     with workspace() as ws:
         found = passed(ws, utc_now(), limit)
@@ -420,7 +420,7 @@ def scrub(as_json: AsJson = False) -> None:
     """清除已删内容的字节 / Make the bytes of what was erased go; exit 1 where some are left."""
     from dataclasses import asdict
 
-    from tasks.scrub import scrub as scrub_database
+    from tasks.privacy.scrub import scrub as scrub_database
 
     with workspace() as ws:
         result = scrub_database(ws.db)
@@ -470,9 +470,9 @@ def export(
     from functools import partial
 
     from loopwright.now import utc_now
-    from tasks.bundle_file import refuse_existing
-    from tasks.export_history import export as export_history
-    from tasks.export_history import plan, seal_past
+    from tasks.audit.bundle_file import refuse_existing
+    from tasks.audit.export_history import export as export_history
+    from tasks.audit.export_history import plan, seal_past
 
     with workspace(dry_run=dry_run) as ws:
         by, asked = actor(ws, person), asked_for(ws, first, last, loop, bodies)
@@ -491,7 +491,7 @@ def asked_for(
     ws: "Workspace", first: str | None, last: str | None, loop: str | None, bodies: str | None
 ) -> "Asked":
     """The options as a question. Raises InputError for words that are none."""
-    from tasks.bundle_part import Asked
+    from tasks.audit.bundle_part import Asked
 
     if loop is not None and (first is not None or last is not None):
         raise InputError("--loop takes the whole loop", "leave --from and --to out")
@@ -547,7 +547,7 @@ def sample(
     from base64 import b64encode
     from dataclasses import asdict
 
-    from tasks.sample_history import sample as sample_history
+    from tasks.audit.sample_history import sample as sample_history
 
     with workspace() as ws, ws.db.read() as tx:
         found = sample_history(tx, number, seed, size=checkpoint, events=events)

@@ -72,7 +72,7 @@ def check_database(settings: "Settings") -> str:
 
 
 def check_documents(settings: "Settings") -> str:
-    from tasks.publish import published
+    from tasks.documents.publish import published
 
     with database(settings) as db:
         found = published(db)
@@ -81,7 +81,7 @@ def check_documents(settings: "Settings") -> str:
 
 def check_calendar(settings: "Settings") -> str:
     from loopwright.now import utc_now
-    from tasks.publish import published
+    from tasks.documents.publish import published
 
     year = utc_now().year
     with database(settings) as db:
@@ -104,7 +104,7 @@ def check_identity(settings: "Settings") -> str:
 
 
 def check_sources(settings: "Settings") -> str:
-    from tasks.pull import source_states
+    from tasks.intake.pull import source_states
     from tasks.workspace import Workspace
 
     with database(settings) as db:
@@ -174,7 +174,7 @@ def check_robots(settings: "Settings") -> str:
     some unit's."""
     from notifications.registry import WECOM
     from notifications.wecom_text import robot_key
-    from tasks.publish import published
+    from tasks.documents.publish import published
 
     with database(settings) as db:
         organisation = published(db).documents.organisation
@@ -190,7 +190,7 @@ def check_robots(settings: "Settings") -> str:
 
 def robots_for_all(organisation: "Organisation", keys: set[str]) -> str:
     from notifications.wecom_text import robot_key
-    from tasks.address import robot_of
+    from tasks.messages.address import robot_of
 
     robots = {unit.code: robot_of(organisation, unit.code) for unit in organisation.units}
     without = [unit for unit, name in robots.items() if robot_key(name or "") not in keys]
@@ -217,7 +217,7 @@ def robots_beside(own: dict[str, str], keys: set[str]) -> str:
 
 def check_templates(settings: "Settings") -> str:
     """Customers are sent nothing that nobody has approved."""
-    from tasks.approve_documents import unapproved_templates
+    from tasks.approval.documents import unapproved_templates
     from tasks.workspace import Workspace
 
     with database(settings) as db:
@@ -233,8 +233,8 @@ def check_templates(settings: "Settings") -> str:
 
 def check_history(settings: "Settings") -> str:
     """Sealing goes on, and what was sealed leaves the house."""
-    from tasks.publish_checkpoints import not_taken, ways
-    from tasks.seal_history import KEY_FIX, refusal, signing_key, unsealed
+    from tasks.audit.publish_checkpoints import not_taken, ways
+    from tasks.audit.seal_history import KEY_FIX, refusal, signing_key, unsealed
     from tasks.workspace import Workspace
 
     key = signing_key(settings)

@@ -19,9 +19,9 @@ def command(
     """读入一个文件 / Read one file: store it raw, parse it, quarantine what cannot be parsed."""
     from loopwright.now import utc_now
     from sources.preflight import check_file
-    from tasks.follow import follow_file
-    from tasks.ingest import ingest_file
-    from tasks.pull import source_named
+    from tasks.intake.follow import follow_file
+    from tasks.intake.ingest import ingest_file
+    from tasks.intake.pull import source_named
 
     with workspace() as ws:
         spec = source_named(ws, source)

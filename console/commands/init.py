@@ -89,7 +89,7 @@ def publish_folders(settings: "Settings", folders: list[Path]) -> int:
     from loopwright.history.envelope import Actor
     from loopwright.migrate import upgrade
     from loopwright.now import utc_now
-    from tasks.publish import publish, read_folders
+    from tasks.documents.publish import publish, read_folders
 
     db = Database(settings.database.url)
     upgrade(db)

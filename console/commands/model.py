@@ -23,8 +23,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a linear model over hashed n-grams, calibrated; writes model.bin and model.json."""
-    from tasks.records import read_records
-    from tasks.train_model import train_to
+    from tasks.documents.records import read_records
+    from tasks.documents.train_model import train_to
 
     card = train_to(out, read_records(data), text=text, label=label)
     emit(
@@ -41,9 +41,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Accuracy, macro-F1, accuracy by coverage, calibration error, records per second."""
-    from tasks.records import read_records
-    from tasks.train_model import evaluate as evaluate_model
-    from tasks.train_model import load_model
+    from tasks.documents.records import read_records
+    from tasks.documents.train_model import evaluate as evaluate_model
+    from tasks.documents.train_model import load_model
 
     report = evaluate_model(load_model(model), read_records(data), text=text, label=label)
     emit(report, as_json, lambda: table(str(data.name), ("figure", "value"), list(report.items())))

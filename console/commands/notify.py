@@ -54,7 +54,7 @@ def send_one(
 ) -> None:
     """Send one test message by the configured transport."""
     from loopwright.now import utc_now
-    from tasks.deliver import send_test
+    from tasks.messages.deliver import send_test
 
     with workspace() as ws:
         transport = ws.settings.messages.transport
@@ -76,7 +76,7 @@ def replay(
 ) -> None:
     """Queue quarantined messages again, after what stopped them was mended."""
     from loopwright.now import utc_now
-    from tasks.outbox import requeue
+    from tasks.messages.outbox import requeue
 
     with workspace(dry_run=dry_run) as ws:
         count = requeue(ws, None if message == "all" else message, utc_now())

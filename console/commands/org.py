@@ -20,7 +20,7 @@ from console.terminal import (
 
 if TYPE_CHECKING:
     from loopwright.history.envelope import Actor
-    from tasks.publish import Published
+    from tasks.documents.publish import Published
 
 NAME = "org"
 app = typer.Typer(no_args_is_help=True)
@@ -36,8 +36,8 @@ def lint(folders: Folders = None, as_json: AsJson = False) -> None:
     from dataclasses import asdict
 
     from loopwright.settings import load_settings
-    from tasks.publish import lint as lint_files
-    from tasks.publish import read_folders
+    from tasks.documents.publish import lint as lint_files
+    from tasks.documents.publish import read_folders
 
     files = read_folders(folders or load_settings().documents)
     mistakes = lint_files(files)
@@ -69,8 +69,8 @@ def publish(
     from loopwright.migrate import require_current
     from loopwright.now import utc_now
     from loopwright.settings import load_settings
-    from tasks.publish import is_unapproved, read_folders
-    from tasks.publish import publish as publish_set
+    from tasks.documents.publish import is_unapproved, read_folders
+    from tasks.documents.publish import publish as publish_set
 
     settings = load_settings()
     files = read_folders(folders or settings.documents)
@@ -97,8 +97,8 @@ def publish(
 
 
 def rehearse(files: Mapping[str, bytes], as_json: bool) -> NoReturn:
-    from tasks.publish import lint as lint_files
-    from tasks.publish import set_hash
+    from tasks.documents.publish import lint as lint_files
+    from tasks.documents.publish import set_hash
 
     mistakes = lint_files(files)
     emit(
@@ -112,8 +112,8 @@ def rehearse(files: Mapping[str, bytes], as_json: bool) -> NoReturn:
 def ask(files: Mapping[str, bytes], person: str, as_json: bool) -> NoReturn:
     """Ask for the set's approval, and say how it goes on."""
     from loopwright.now import utc_now
-    from tasks.approve_documents import request_publication
-    from tasks.publish import set_hash
+    from tasks.approval.documents import request_publication
+    from tasks.documents.publish import set_hash
 
     with workspace() as ws:
         approval = request_publication(ws, files, actor(ws, person), utc_now())
@@ -133,7 +133,7 @@ def ask(files: Mapping[str, bytes], person: str, as_json: bool) -> NoReturn:
 def ask_for_templates() -> list[str]:
     """Approvals asked for of what customers may be sent by the set that runs now."""
     from loopwright.now import utc_now
-    from tasks.approve_documents import request_templates
+    from tasks.approval.documents import request_templates
 
     with workspace() as ws:
         return request_templates(ws, utc_now())
@@ -152,7 +152,7 @@ def publisher(files: Mapping[str, bytes], person: str) -> "Actor":
     """Who publishes: a person of the set itself; `operator` when nobody is named."""
     from loopwright.errors import InputError
     from loopwright.history.envelope import Actor
-    from tasks.publish import check
+    from tasks.documents.publish import check
 
     documents, _ = check(files)
     if person and documents and person not in documents.organisation.person_by_id:

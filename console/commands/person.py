@@ -21,7 +21,7 @@ def list_(
 ) -> None:
     """人员、在手工单与请假 / People with the tickets they hold, their capacity, and leave today."""
     from loopwright.now import utc_now
-    from tasks.hand_over import list_people
+    from tasks.tickets.hand_over import list_people
 
     with workspace() as ws:
         items = list_people(ws, unit, utc_now())
@@ -86,7 +86,7 @@ def hand_over(
 ) -> None:
     """工作移交 / Everything that somebody holds goes to others."""
     from loopwright.now import utc_now
-    from tasks import hand_over as tasks
+    from tasks.tickets import hand_over as tasks
 
     with workspace(dry_run=dry_run) as ws:
         done = tasks.hand_over(ws, who, to, actor(ws, person), utc_now())

@@ -33,7 +33,7 @@ def lint(
     """Check the rules and run the policy's own tests; exit 1 if one fails."""
     from loopwright.settings import load_settings
     from policy.documents import load_set
-    from tasks.publish import documents_only, read_folders
+    from tasks.documents.publish import documents_only, read_folders
 
     files = read_folders(folders or load_settings().documents)
     documents, mistakes = load_set(documents_only(files))
@@ -61,8 +61,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Accuracy, macro-F1, abstained and confusion of the loop decision on labelled rows."""
-    from tasks.evaluate_policy import evaluate_policy
-    from tasks.records import read_records
+    from tasks.documents.evaluate_policy import evaluate_policy
+    from tasks.documents.records import read_records
 
     report = evaluate_policy(
         documents_or_example(documents), read_records(data), text=text, label=label, by=by
@@ -112,7 +112,7 @@ def simulate(
 ) -> None:
     """模拟草案 / Replay a draft over past feedback: who would move, whose load, which clocks."""
     from loopwright.now import utc_now
-    from tasks.simulate_policy import load_draft, simulate_policy
+    from tasks.documents.simulate_policy import load_draft, simulate_policy
 
     with workspace() as ws:
         documents = load_draft(ws.published.files, draft)
@@ -213,7 +213,7 @@ def documents_or_example(folders: list[Path] | None) -> "DocumentSet":
 
 def load_documents(folders: list[Path] | None) -> "DocumentSet":
     """The set in the folders, or the published one. Raises EnvironmentFault without either."""
-    from tasks.publish import check, read_folders
+    from tasks.documents.publish import check, read_folders
 
     if folders is None:
         try:

@@ -14,7 +14,7 @@ Source = Annotated[str | None, typer.Option("--source", help="Only this source."
 @app.command("list")
 def list_(source: Source = None, limit: Limit = 50, as_json: AsJson = False) -> None:
     """Quarantined records, oldest first."""
-    from tasks.quarantine import list_quarantine
+    from tasks.intake.quarantine import list_quarantine
 
     with workspace() as ws:
         rows = list_quarantine(ws, source, limit)
@@ -39,7 +39,7 @@ def replay(
     """Parse again with the published source document; starts a stopped source."""
     from loopwright.history.envelope import Actor
     from loopwright.now import utc_now
-    from tasks.quarantine import replay_quarantine
+    from tasks.intake.quarantine import replay_quarantine
 
     with workspace() as ws:
         by = actor(ws, person) if person else Actor("person", "operator", "cli")

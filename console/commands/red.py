@@ -14,7 +14,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("list")
 def list_(limit: Limit = 50, as_json: AsJson = False) -> None:
     """红色预警 / Alerts, newest first: how soon they were sent, and the share of false ones."""
-    from tasks.red_channel import list_alerts, timeliness
+    from tasks.routing.red_channel import list_alerts, timeliness
 
     with workspace() as ws:
         items = list_alerts(ws, limit)
@@ -77,7 +77,7 @@ def judge(
     as_json: AsJson = False,
 ) -> None:
     """核定 / Record whether an alert was a false alarm."""
-    from tasks.red_channel import judge_alert
+    from tasks.routing.red_channel import judge_alert
 
     if false_alarm is None:
         raise InputError("was it rightly raised?", "say --real or --false-alarm")

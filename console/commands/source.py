@@ -14,7 +14,7 @@ Name = Annotated[str, typer.Argument(help="The source document's name.")]
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Published sources with their state."""
-    from tasks.pull import source_states
+    from tasks.intake.pull import source_states
 
     with workspace() as ws:
         items = source_states(ws)
@@ -44,7 +44,7 @@ def on(name: Name, person: Person = "", dry_run: DryRun = False, as_json: AsJson
 def switch(name: str, person: str, *, enabled: bool, dry_run: bool, as_json: bool) -> None:
     from loopwright.history.envelope import Actor
     from loopwright.now import utc_now
-    from tasks.pull import switch_source
+    from tasks.intake.pull import switch_source
 
     with workspace(dry_run=dry_run) as ws:
         by = actor(ws, person) if person else Actor("person", "operator", "cli")

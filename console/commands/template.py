@@ -20,8 +20,8 @@ def lint(
 ) -> None:
     """Report what a template may not hold; exit 1 if there is any."""
     from loopwright.settings import load_settings
-    from tasks.publish import lint as lint_files
-    from tasks.publish import read_folders
+    from tasks.documents.publish import lint as lint_files
+    from tasks.documents.publish import read_folders
 
     mistakes = lint_files(read_folders(folders or load_settings().documents))
     problems = [f"{m.file}:{m.line}: {m.what} → {m.fix}" for m in mistakes]
@@ -44,7 +44,7 @@ def preview(
 ) -> None:
     """Render a published template with the newest message of its kind."""
     from notifications.templates import render
-    from tasks.deliver import latest_context
+    from tasks.messages.deliver import latest_context
 
     with workspace() as ws:
         found = next((t for t in ws.published.documents.templates if t.id == template), None)
@@ -66,7 +66,7 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """审定客户消息模板 / Approve what the published template says now; then customers get it."""
-    from tasks import approve_documents
+    from tasks.approval import documents as approve_documents
 
     act(
         person,

@@ -67,7 +67,7 @@ def accept(
     ticket: TicketId, person: Person, dry_run: DryRun = False, as_json: AsJson = False
 ) -> None:
     """接单 / Take the ticket."""
-    from tasks import hand_off
+    from tasks.tickets import hand_off
 
     act(
         person,
@@ -88,7 +88,7 @@ def reject(
     as_json: AsJson = False,
 ) -> None:
     """不是我们的 / Not ours: say why and whose it is."""
-    from tasks import hand_off
+    from tasks.tickets import hand_off
 
     act(
         person,
@@ -109,7 +109,7 @@ def transfer(
     as_json: AsJson = False,
 ) -> None:
     """转办 / Another unit goes on with it, both agreeing."""
-    from tasks import hand_off
+    from tasks.tickets import hand_off
 
     act(
         person,
@@ -130,7 +130,7 @@ def resolve(
     as_json: AsJson = False,
 ) -> None:
     """处理完毕 / Put right, with a coded cause and what was done."""
-    from tasks import hand_off
+    from tasks.tickets import hand_off
 
     act(
         person,
@@ -154,7 +154,7 @@ def give(
 ) -> None:
     """指定经办人 / One of the unit's people handles it from now on."""
     from loopwright.now import utc_now
-    from tasks import handlers
+    from tasks.tickets import handlers
 
     with workspace(dry_run=dry_run) as ws:
         given = handlers.give(ws, ticket, to, actor(ws, person), utc_now())
@@ -174,7 +174,7 @@ def progress(
     as_json: AsJson = False,
 ) -> None:
     """处理进展 / A sign of work; while there is one, nobody above is told."""
-    from tasks import hand_off
+    from tasks.tickets import hand_off
 
     act(
         person,
@@ -195,7 +195,7 @@ def more_time(
     as_json: AsJson = False,
 ) -> None:
     """申请延期 / Ask for more of the unit's own time; the customer's clocks run on."""
-    from tasks import approvals
+    from tasks.approval import approvals
 
     act(
         person,
@@ -217,7 +217,7 @@ def nominate(
 ) -> None:
     """提名大循环 / Its cause needs several departments: nominate it as a big loop."""
     from loopwright.now import utc_now
-    from tasks.nominate import nominate_ticket
+    from tasks.causes.nominate import nominate_ticket
 
     with workspace(dry_run=dry_run) as ws:
         done = nominate_ticket(ws, ticket, why, actor(ws, person), utc_now())

@@ -65,7 +65,7 @@ def decide(
     --accept."""
     from loopwright.now import utc_now
     from models.kinds import IssueKind
-    from tasks import decide as tasks
+    from tasks.routing import decide as tasks
 
     with workspace(dry_run=dry_run) as ws:
         by, now = actor(ws, person), utc_now()
@@ -97,8 +97,8 @@ def give(
     now: "datetime",
 ) -> str:
     """A candidate is taken on by a lead and participants; any other loop goes to one unit."""
-    from tasks import big_loops
-    from tasks.decide import decide_loop
+    from tasks.causes import big_loops
+    from tasks.routing.decide import decide_loop
 
     if big_loops.is_candidate(ws, wanted):
         others = None if participants is None else codes(participants)

@@ -36,7 +36,10 @@ from models.kinds import (
     TicketState,
     Told,
 )
-from tasks import answers, big_loops, call_backs, decide, hand_off, plan_cause, tell
+from tasks.causes import big_loops, plan_cause
+from tasks.routing import decide
+from tasks.tickets import hand_off
+from tasks.verification import answers, call_backs, tell
 from tasks.workspace import Workspace
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ from loopwright.settings import Settings
 from models.kinds import Yields
 from policy.documents import DocumentSet
 from policy.source_spec import SourceSpec
-from tasks.publish import publish, read_folders
+from tasks.documents.publish import publish, read_folders
 
 EXPORT_EVERY = timedelta(hours=6)
 """Each source delivers what it received so often."""

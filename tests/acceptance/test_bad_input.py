@@ -109,7 +109,7 @@ def test_what_is_wrong_is_refused(
 
 def person() -> str:
     from policy.documents import load_set
-    from tasks.publish import documents_only, read_folders
+    from tasks.documents.publish import documents_only, read_folders
 
     found, mistakes = load_set(documents_only(read_folders([BANK])))
     assert found is not None, mistakes

@@ -16,9 +16,11 @@ from sqlalchemy import Select, text
 from loopwright.db import Database
 from loopwright.migrate import upgrade
 from loopwright.settings import Settings
-from tasks import outbox, verify, watch_clocks
-from tasks.deliver import LEASED_MESSAGES
+from tasks.clocks import watch_clocks
+from tasks.messages import outbox
+from tasks.messages.deliver import LEASED_MESSAGES
 from tasks.sweeps import SWEEPS
+from tasks.verification import verify
 from tasks.workspace import Workspace
 
 pytestmark = pytest.mark.acceptance

@@ -24,26 +24,17 @@ from models.clock import Clock
 from models.kinds import Answer, CallOutcome, How, Told
 from models.loop import Loop
 from models.ticket import Ticket
-from tasks import (
-    answers,
-    approvals,
-    big_loops,
-    call_backs,
-    clock_changes,
-    decide,
-    hand_off,
-    handlers,
-    measure_effects,
-    merge,
-    nominate,
-    plan_cause,
-    regulate,
-    review_causes,
-    verify,
-)
-from tasks.publish import publish
-from tasks.tell import tell_customer
-from tasks.watch_clocks import watch_lease
+from tasks import merge
+from tasks.approval import approvals
+from tasks.causes import big_loops, measure_effects, nominate, plan_cause, review_causes
+from tasks.clocks import changes as clock_changes
+from tasks.clocks import regulate
+from tasks.clocks.watch_clocks import watch_lease
+from tasks.documents.publish import publish
+from tasks.routing import decide
+from tasks.tickets import hand_off, handlers
+from tasks.verification import answers, call_backs, verify
+from tasks.verification.tell import tell_customer
 from tasks.workspace import Workspace
 from tests.cast import (
     FEE,

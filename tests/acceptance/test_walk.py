@@ -243,7 +243,7 @@ def documents() -> dict[str, Any]:
 
 def causes() -> list[str]:
     from policy.documents import load_set
-    from tasks.publish import documents_only, read_folders
+    from tasks.documents.publish import documents_only, read_folders
 
     found, mistakes = load_set(documents_only(read_folders([BANK])))
     assert found is not None, mistakes

@@ -11,7 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-IMPORTED = ("console.main", "tasks.look", "tasks.sweeps", "tasks.publish", "alembic.command")
+IMPORTED = (
+    "console.main",
+    "tasks.look",
+    "tasks.sweeps",
+    "tasks.documents.publish",
+    "alembic.command",
+)
 
 
 def main() -> None:

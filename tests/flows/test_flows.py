@@ -20,7 +20,7 @@ from loopwright.errors import EnvironmentFault, FindingError
 from loopwright.history.envelope import Actor
 from loopwright.migrate import upgrade
 from models.tables import metadata
-from tasks.publish import publish, read_folders
+from tasks.documents.publish import publish, read_folders
 from tasks.sweeps import SWEEPS
 from tests.flows.conftest import Server
 

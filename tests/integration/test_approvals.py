@@ -27,12 +27,13 @@ from models.history import EventBody, HistoryEvent
 from models.kinds import EventKind, How, Told
 from models.message import Delivery, Message
 from notifications.templates import render
-from tasks import approvals, approve_documents
-from tasks.deliver import deliver_lease
-from tasks.look_approvals import list_approvals, show_approval
-from tasks.message_context import contexts
-from tasks.publish import publish
-from tasks.tell import tell_customer
+from tasks.approval import approvals
+from tasks.approval import documents as approve_documents
+from tasks.approval.look import list_approvals, show_approval
+from tasks.documents.publish import publish
+from tasks.messages.context import contexts
+from tasks.messages.deliver import deliver_lease
+from tasks.verification.tell import tell_customer
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -19,20 +19,20 @@ from models.kinds import EventKind, How, Told, Way
 from models.loop import Loop, LoopLink
 from models.message import Delivery, Message
 from models.ticket import Ticket
-from tasks import tell_changed
-from tasks.big_loops import Closed, close, describe, is_candidate, triage
+from tasks.causes import tell_changed
+from tasks.causes.big_loops import Closed, close, describe, is_candidate, triage
+from tasks.causes.plan_cause import Plan, plan
+from tasks.causes.tell_changed import Telling, tell_customers
 from tasks.change import Change
-from tasks.decide import decide_loop
-from tasks.deliver import deliver_lease
-from tasks.hand_off import accept, reject, resolve, transfer
+from tasks.documents.publish import publish
 from tasks.look import list_triage, show_loop
 from tasks.merge import merge, unlink
-from tasks.plan_cause import Plan, plan
-from tasks.publish import publish
-from tasks.reach import ways
-from tasks.tell import tell_customer
-from tasks.tell_changed import Telling, tell_customers
-from tasks.verify import ask
+from tasks.messages.deliver import deliver_lease
+from tasks.routing.decide import decide_loop
+from tasks.tickets.hand_off import accept, reject, resolve, transfer
+from tasks.verification.reach import ways
+from tasks.verification.tell import tell_customer
+from tasks.verification.verify import ask
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

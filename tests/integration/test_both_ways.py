@@ -18,9 +18,9 @@ from models.kinds import EventKind
 from models.message import Delivery, Message
 from notifications.registry import TRANSPORTS, WECOM
 from notifications.wecom_robot import WecomRobotTransport
-from tasks.deliver import PATIENCE, PAUSE, deliver_lease
-from tasks.outbox import LEASE, DeliveryCounts, insert_once, requeue
-from tasks.publish import publish
+from tasks.documents.publish import publish
+from tasks.messages.deliver import PATIENCE, PAUSE, deliver_lease
+from tasks.messages.outbox import LEASE, DeliveryCounts, insert_once, requeue
 from tasks.workspace import Workspace
 from tests.cast import FEE, LOGIN, NOON, OPS, UPDATE, a_loop, number_of, one, rows, sound, take_in
 from tests.integration.test_wecom_robot import CC, DB, Clock, with_robots
@@ -229,7 +229,7 @@ def test_a_crash_between_gives_one_recognisable_duplicate_a_way(
     """Both were sent, neither was recorded: the worker was killed."""
     a_loop(house.ws)
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.deliver.record", kill)
+        patch.setattr("tasks.messages.deliver.record", kill)
         with pytest.raises(Killed):
             house.deliver()
     assert (len(house.relay.accepted), len(house.double.shown)) == (1, 1)

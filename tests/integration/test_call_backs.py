@@ -14,10 +14,10 @@ from models.loop import Loop
 from models.message import Message
 from models.ticket import Ticket
 from models.verification import Verification
-from tasks.answers import answer, doubts, settle_doubt
-from tasks.call_backs import called, calls
-from tasks.hand_off import resolve
-from tasks.verify import ask, follow_up
+from tasks.tickets.hand_off import resolve
+from tasks.verification.answers import answer, doubts, settle_doubt
+from tasks.verification.call_backs import called, calls
+from tasks.verification.verify import ask, follow_up
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

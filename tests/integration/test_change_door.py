@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
-import tasks.triage
+import tasks.routing.triage
 from loopwright.db import Database, retry_conflicts
 from loopwright.errors import ConflictError, TransitionRefused
 from loopwright.history.append import head
@@ -22,8 +22,8 @@ from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
 from tasks.change import Change, NewMessage, change, fold, load, swap_rows
-from tasks.open_loops import Opening, assign_ticket, open_loops
-from tasks.triage import claim, triage_batch
+from tasks.routing.open_loops import Opening, assign_ticket, open_loops
+from tasks.routing.triage import claim, triage_batch
 from tasks.workspace import Workspace
 from tests.cast import (
     HOUR,
@@ -232,7 +232,7 @@ def test_two_workers_meet_on_one_customer_and_topic(
             meeting.wait(20)
         return opening_
 
-    monkeypatch.setattr(tasks.triage, "open_loops", meet)
+    monkeypatch.setattr(tasks.routing.triage, "open_loops", meet)
     work = [(w, batch) for w in (another(), another()) for batch in claim(w, NOON, 1)]
     with ThreadPoolExecutor(2) as pool:
         totals = list(pool.map(lambda pair: triage_batch(pair[0], pair[1], NOON), work))

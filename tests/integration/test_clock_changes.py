@@ -18,16 +18,16 @@ from models.kinds import EventKind, How, Told
 from models.loop import Loop
 from models.message import Message
 from models.ticket import Ticket
-from tasks.approvals import approve, request_more_time
-from tasks.clock_changes import Proof, pause, resume
-from tasks.hand_off import resolve
+from tasks.approval.approvals import approve, request_more_time
+from tasks.clocks.changes import Proof, pause, resume
+from tasks.clocks.recompute import RecomputeCounts, follow_calendars, recompute_lease, uncertain
+from tasks.clocks.regulate import Wish, extend, new_facts, review
+from tasks.clocks.watch_clocks import watch_lease
+from tasks.documents.publish import publish
 from tasks.look import show_loop
 from tasks.merge import merge, unmerge
-from tasks.publish import publish
-from tasks.recompute import RecomputeCounts, follow_calendars, recompute_lease, uncertain
-from tasks.regulate import Wish, extend, new_facts, review
-from tasks.tell import tell_customer
-from tasks.watch_clocks import watch_lease
+from tasks.tickets.hand_off import resolve
+from tasks.verification.tell import tell_customer
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -17,13 +17,13 @@ from models.loop import Loop
 from models.ticket import Ticket
 from models.verification import Verification
 from policy.verify import ask_from
-from tasks import verify
-from tasks.answers import answer
-from tasks.call_backs import called
-from tasks.hand_off import resolve
-from tasks.publish import publish
-from tasks.reach import ways
-from tasks.verify import ask
+from tasks.documents.publish import publish
+from tasks.tickets.hand_off import resolve
+from tasks.verification import verify
+from tasks.verification.answers import answer
+from tasks.verification.call_backs import called
+from tasks.verification.reach import ways
+from tasks.verification.verify import ask
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

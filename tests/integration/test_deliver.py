@@ -20,11 +20,11 @@ from notifications.registry import TRANSPORTS
 from notifications.retry import ATTEMPTS
 from notifications.transport import TransportError
 from tasks.change import NewMessage, message_row
-from tasks.deliver import compose, deliver_lease
-from tasks.hand_off import reject
-from tasks.outbox import LEASE, Attempt, DeliveryCounts, claim, record, requeue
-from tasks.triage import claim as claim_batches
-from tasks.triage import remind_triage
+from tasks.messages.deliver import compose, deliver_lease
+from tasks.messages.outbox import LEASE, Attempt, DeliveryCounts, claim, record, requeue
+from tasks.routing.triage import claim as claim_batches
+from tasks.routing.triage import remind_triage
+from tasks.tickets.hand_off import reject
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

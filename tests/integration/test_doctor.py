@@ -5,8 +5,8 @@ from pydantic import SecretStr
 
 from console.commands.doctor import check_robots, check_templates
 from loopwright.errors import EnvironmentFault
-from tasks.approve_documents import approve_template
-from tasks.publish import publish
+from tasks.approval.documents import approve_template
+from tasks.documents.publish import publish
 from tasks.workspace import Workspace
 from tests.cast import NOON, OPS, documents
 from tests.integration.test_approvals import CHIEF, REAL

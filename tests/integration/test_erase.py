@@ -24,16 +24,16 @@ from models.issue import Issue
 from models.kinds import Answer, Authority, EventKind, How, Told
 from models.loop import Loop
 from models.tables import metadata
-from tasks.answers import answer
-from tasks.deliver import deliver_lease
-from tasks.erase import Erased, Order, erase
-from tasks.hand_off import accept, reject, resolve
+from tasks.intake.quarantine import list_quarantine, replay_quarantine
 from tasks.look import explain_loop, list_loops, list_messages, show_loop
-from tasks.personal import Subject, find_subject
-from tasks.quarantine import list_quarantine, replay_quarantine
-from tasks.scrub import scrub
-from tasks.tell import tell_customer
-from tasks.verify import ask
+from tasks.messages.deliver import deliver_lease
+from tasks.privacy.erase import Erased, Order, erase
+from tasks.privacy.personal import Subject, find_subject
+from tasks.privacy.scrub import scrub
+from tasks.tickets.hand_off import accept, reject, resolve
+from tasks.verification.answers import answer
+from tasks.verification.tell import tell_customer
+from tasks.verification.verify import ask
 from tasks.workspace import Workspace
 from tests.cast import (
     AUDIT,
@@ -416,7 +416,7 @@ def dying(db: Database, after: int) -> Iterator[list[int]]:
 def test_broken_off_anywhere_it_ends_the_same(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.erase.SET", 2)
+    monkeypatch.setattr("tasks.privacy.erase.SET", 2)
     take_in(story.ws, {"text": LOST, "customer": NUMBER})
     for after in range(1, 100):
         try:
@@ -445,7 +445,7 @@ def test_words_that_come_in_meanwhile_are_erased_too(
         return done
 
     before = number_of(story.ws.db, Feedback)
-    monkeypatch.setattr("tasks.erase.erase_passed", passed)
+    monkeypatch.setattr("tasks.privacy.erase.erase_passed", passed)
     story.erase()
     assert number_of(story.ws.db, Feedback) == before + 1
     assert found_in(dump(story.ws.db)) == []
@@ -513,7 +513,7 @@ def test_after_a_scrub_no_byte_is_left(story: Story, url: str, home: Path) -> No
 def test_a_scrub_of_sqlite_says_when_it_is_in_use(
     story: Story, another: Callable[[], Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.scrub.PATIENCE_MS", 100)
+    monkeypatch.setattr("tasks.privacy.scrub.PATIENCE_MS", 100)
     if not story.ws.db.is_sqlite:
         pytest.skip("PostgreSQL serves many at once")
     story.erase()

@@ -25,17 +25,17 @@ from models.base import table
 from models.history import AuditCheckpoint, EventBody, HistoryEvent
 from models.kinds import Authority, EventKind
 from models.loop import Loop
-from tasks.bundle_contents import in_force
-from tasks.bundle_part import Asked
-from tasks.bundle_proofs import evenly
-from tasks.erase import Order
-from tasks.erase import erase as erase_customer
-from tasks.export_history import Exported, export, seal_past
-from tasks.personal import find_subject
-from tasks.publish import publish
-from tasks.sample_history import draw, sample
-from tasks.seal_history import restored
-from tasks.seal_history import seal as seal_history
+from tasks.audit.bundle_contents import in_force
+from tasks.audit.bundle_part import Asked
+from tasks.audit.bundle_proofs import evenly
+from tasks.audit.export_history import Exported, export, seal_past
+from tasks.audit.sample_history import draw, sample
+from tasks.audit.seal_history import restored
+from tasks.audit.seal_history import seal as seal_history
+from tasks.documents.publish import publish
+from tasks.privacy.erase import Order
+from tasks.privacy.erase import erase as erase_customer
+from tasks.privacy.personal import find_subject
 from tasks.workspace import Workspace
 from tests.bundles import story
 from tests.cast import (
@@ -348,7 +348,7 @@ def test_words_that_are_gone_without_an_event_stop_the_export(busy: Workspace) -
 
 
 def test_words_erased_meanwhile_do_not_leave(busy: Workspace, monkeypatch: Any) -> None:
-    import tasks.export_history as step
+    import tasks.audit.export_history as step
 
     loop = rows(busy.db, HistoryEvent, kind=EventKind.LOOP_OPENED)[0].loop_id
     event, real = body_of(busy, loop), step.exported_data
@@ -480,8 +480,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from loopwright.history.envelope import Actor
 from loopwright.settings import load_settings
-from tasks.bundle_part import Asked
-from tasks.export_history import export, seal_past
+from tasks.audit.bundle_part import Asked
+from tasks.audit.export_history import export, seal_past
 from tasks.workspace import open_workspace
 
 now, started = datetime(2027, 1, 1, tzinfo=UTC), time.perf_counter()

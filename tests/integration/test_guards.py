@@ -9,7 +9,7 @@ from loopwright.errors import FindingError
 from loopwright.history.note import SigningKey
 from models.history import AuditHead, EventBody, HistoryEvent
 from models.loop import Loop
-from tasks.seal_history import sealed_row, store
+from tasks.audit.seal_history import sealed_row, store
 from tasks.workspace import Workspace
 from tests.cast import NOON, lift_guards, number_of, one, open_some, rows, sound, withdraw
 

@@ -17,14 +17,14 @@ from models.kinds import EventKind
 from models.loop import Loop
 from models.message import Message
 from models.ticket import Ticket
-from tasks.big_loops import triage
+from tasks.causes.big_loops import triage
 from tasks.change import Change
-from tasks.hand_off import accept, progress, reject, resolve, transfer
-from tasks.hand_over import PIECE, HandedOver, hand_over, list_people
-from tasks.handlers import Given, bar, give
+from tasks.documents.publish import publish
 from tasks.look import show_loop
 from tasks.people import organisation_now, record_leave
-from tasks.publish import publish
+from tasks.tickets.hand_off import accept, progress, reject, resolve, transfer
+from tasks.tickets.hand_over import PIECE, HandedOver, hand_over, list_people
+from tasks.tickets.handlers import Given, bar, give
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -12,9 +12,9 @@ from models.issue import Proposal
 from models.kinds import EventKind
 from models.loop import Loop
 from models.tables import metadata
-from tasks.decide import decide_proposal
-from tasks.identify import Hasher, normalise
-from tasks.ingest import Counts
+from tasks.intake.identify import Hasher, normalise
+from tasks.intake.ingest import Counts
+from tasks.routing.decide import decide_proposal
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

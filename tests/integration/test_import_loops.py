@@ -20,16 +20,16 @@ from models.kinds import Authority, EventKind
 from models.loop import Loop, LoopIssue
 from models.message import Message
 from models.ticket import Ticket
-from tasks import import_loops
-from tasks.decide import withdraw
-from tasks.erase import Order, erase
-from tasks.import_loops import Imported, Refusal, import_cases, preview
-from tasks.ingest import ingest_file
+from tasks.clocks.watch_clocks import watch_lease
+from tasks.documents.publish import publish
+from tasks.intake.ingest import ingest_file
 from tasks.look import show_loop
-from tasks.personal import find_subject
-from tasks.publish import publish
-from tasks.status_back import CaseStatus, as_csv, statuses
-from tasks.watch_clocks import watch_lease
+from tasks.moving_in import import_loops
+from tasks.moving_in.import_loops import Imported, Refusal, import_cases, preview
+from tasks.moving_in.status_back import CaseStatus, as_csv, statuses
+from tasks.privacy.erase import Order, erase
+from tasks.privacy.personal import find_subject
+from tasks.routing.decide import withdraw
 from tasks.workspace import Workspace
 from tests.cast import (
     AUDIT,

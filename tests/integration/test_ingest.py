@@ -17,11 +17,11 @@ from models.history import HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop, LoopIssue
 from sources.errors import SourceError
-from tasks import ingest as module
-from tasks.ingest import Counts, IntakeTaken, SourceStopped, ingest_file
-from tasks.publish import publish
-from tasks.pull import pull_source, sources_to_pull
-from tasks.quarantine import list_quarantine, replay_quarantine
+from tasks.documents.publish import publish
+from tasks.intake import ingest as module
+from tasks.intake.ingest import Counts, IntakeTaken, SourceStopped, ingest_file
+from tasks.intake.pull import pull_source, sources_to_pull
+from tasks.intake.quarantine import list_quarantine, replay_quarantine
 from tasks.sweeps import ingest_feedback
 from tasks.workspace import Workspace
 from tests.cast import (

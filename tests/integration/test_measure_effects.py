@@ -23,15 +23,15 @@ from models.kinds import EventKind
 from models.loop import Loop
 from models.message import Message
 from models.ticket import Ticket
-from tasks.big_loops import close, describe, triage
+from tasks.causes.big_loops import close, describe, triage
+from tasks.causes.count_days import daily, of_topic
+from tasks.causes.look_effects import show_effects
+from tasks.causes.measure_effects import measure, reopen_relapsed
+from tasks.causes.plan_cause import Plan, plan
 from tasks.change import Change
-from tasks.count_days import daily, of_topic
-from tasks.hand_off import resolve
-from tasks.look_effects import show_effects
-from tasks.measure_effects import measure, reopen_relapsed
-from tasks.message_context import contexts
-from tasks.plan_cause import Plan, plan
+from tasks.messages.context import contexts
 from tasks.sweeps import review_causes
+from tasks.tickets.hand_off import resolve
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

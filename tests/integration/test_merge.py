@@ -13,13 +13,13 @@ from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
 from tasks import merge as module
-from tasks.big_loops import close, triage
+from tasks.causes.big_loops import close, triage
+from tasks.causes.plan_cause import Plan, plan
 from tasks.change import Change
-from tasks.decide import close_unfounded
-from tasks.hand_off import accept, resolve
 from tasks.merge import merge, unlink, unmerge
-from tasks.plan_cause import Plan, plan
-from tasks.verify import ask
+from tasks.routing.decide import close_unfounded
+from tasks.tickets.hand_off import accept, resolve
+from tasks.verification.verify import ask
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

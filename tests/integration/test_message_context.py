@@ -16,20 +16,20 @@ from models.kinds import Answer, CallOutcome, Channel, EventKind
 from models.message import Message
 from notifications.context import CONTEXT, TO_CUSTOMERS
 from notifications.templates import Rendered, RenderError, render
-from tasks.answers import answer
-from tasks.approvals import refuse, request_more_time
-from tasks.big_loops import close
-from tasks.big_loops import triage as take_on
-from tasks.call_backs import called
+from tasks.approval.approvals import refuse, request_more_time
+from tasks.audit.seal_history import warn_operations
+from tasks.causes.big_loops import close
+from tasks.causes.big_loops import triage as take_on
+from tasks.causes.plan_cause import Plan, plan
 from tasks.change import Change, NewMessage, message_row, queue
-from tasks.hand_off import accept, reject, resolve
-from tasks.message_context import contexts, elapsed, working
-from tasks.message_facts import gather
-from tasks.plan_cause import Plan, plan
-from tasks.recompute import warn
-from tasks.seal_history import warn_operations
-from tasks.verify import ask, follow_up
-from tasks.watch_clocks import watch_lease
+from tasks.clocks.recompute import warn
+from tasks.clocks.watch_clocks import watch_lease
+from tasks.messages.context import contexts, elapsed, working
+from tasks.messages.facts import gather
+from tasks.tickets.hand_off import accept, reject, resolve
+from tasks.verification.answers import answer
+from tasks.verification.call_backs import called
+from tasks.verification.verify import ask, follow_up
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

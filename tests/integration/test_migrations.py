@@ -15,7 +15,7 @@ from loopwright.db import Database, is_durable
 from loopwright.errors import EnvironmentFault
 from loopwright.migrate import alembic_config, current, newest, require_current, revisions, upgrade
 from models.tables import metadata
-from tasks.publish import published
+from tasks.documents.publish import published
 
 
 def tables(db: Database) -> set[str]:
@@ -176,7 +176,8 @@ def test_an_absent_database(postgres: object) -> None:
 def test_steps_need_no_prefect() -> None:
     """Everything these tests use, in a fresh process."""
     code = (
-        "import sys, tests.cast, tasks.sweeps, tasks.deliver, tasks.decide, tasks.quarantine;"
+        "import sys, tests.cast, tasks.sweeps, tasks.messages.deliver, tasks.routing.decide;"
+        "import tasks.intake.quarantine;"
         "sys.exit('prefect' in sys.modules)"
     )
     here = Path(__file__).parent.parent.parent

@@ -11,10 +11,10 @@ from models.history import EventBody, HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop, LoopLink
 from models.message import Message
-from tasks.big_loops import triage as take_on
+from tasks.causes.big_loops import triage as take_on
+from tasks.causes.nominate import Nominated, nominate, nominate_ticket
 from tasks.look import explain_loop, list_triage
 from tasks.merge import unlink
-from tasks.nominate import Nominated, nominate, nominate_ticket
 from tasks.workspace import Workspace
 from tests.cast import (
     FEE,

@@ -11,8 +11,8 @@ from models.base import table
 from models.customer import Customer, CustomerKey
 from models.feedback import RawItem
 from models.loop import Loop
-from tasks.publish import publish
-from tasks.reach import ITEMS, addresses, languages, ways
+from tasks.documents.publish import publish
+from tasks.verification.reach import ITEMS, addresses, languages, ways
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -23,9 +23,9 @@ from models.message import Delivery, Message
 from notifications.registry import TRANSPORTS, WECOM
 from notifications.wecom_robot import WecomRobotTransport
 from tasks.change import NewMessage, message_row
-from tasks.deliver import deliver_lease
-from tasks.outbox import LEASE, DeliveryCounts, insert_once
-from tasks.publish import publish
+from tasks.documents.publish import publish
+from tasks.messages.deliver import deliver_lease
+from tasks.messages.outbox import LEASE, DeliveryCounts, insert_once
 from tasks.workspace import Workspace
 from tests.cast import LOGIN, NOON, OPS, a_loop, documents, one, rows, sound
 from tests.fakes import FakeTransport, plug_in
@@ -314,7 +314,7 @@ def test_a_dead_worker_writes_to_the_customer_again_as_the_same_message(
     queue(ws, hers(ws), to_customer())
     sent = len(relay.accepted)
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.deliver.record", kill)
+        patch.setattr("tasks.messages.deliver.record", kill)
         with pytest.raises(Killed):
             deliver(ws)
     assert deliver(ws, NOON + LEASE) == DeliveryCounts(sent=1)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert
 
-import tasks.follow as follow
+import tasks.intake.follow as follow
 from loopwright.errors import ConflictError, InputError
 from models.absence import Absence
 from models.base import table
@@ -22,10 +22,10 @@ from models.history import HistoryEvent
 from models.loop import Loop
 from models.message import Message
 from models.red_alert import RedAlert
-from tasks.deliver import deliver_lease
-from tasks.ingest import IntakeTaken, ingest_file
-from tasks.pull import pull_source
-from tasks.red_channel import judge_alert, list_alerts, timeliness
+from tasks.intake.ingest import IntakeTaken, ingest_file
+from tasks.intake.pull import pull_source
+from tasks.messages.deliver import deliver_lease
+from tasks.routing.red_channel import judge_alert, list_alerts, timeliness
 from tasks.sweeps import ingest_feedback
 from tasks.workspace import Workspace
 from tests.cast import (

@@ -13,10 +13,10 @@ from models.history import HistoryEvent
 from models.kinds import Authority, EventKind
 from models.loop import Loop
 from policy.retention import keep_until
-from tasks.erase import Order, erase
-from tasks.personal import find_subject
-from tasks.publish import publish
-from tasks.retain import erase_again, erase_passed, passed
+from tasks.documents.publish import publish
+from tasks.privacy.erase import Order, erase
+from tasks.privacy.personal import find_subject
+from tasks.privacy.retain import erase_again, erase_passed, passed
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

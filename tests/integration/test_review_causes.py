@@ -20,13 +20,13 @@ from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from policy.recur import Finding
-from tasks import review_causes as module
+from tasks.causes import review_causes as module
+from tasks.causes.count_causes import count_causes, established, observed, spans_of
+from tasks.causes.review_causes import link_loops, look, open_candidate, open_candidates
 from tasks.change import Change
-from tasks.count_causes import count_causes, established, observed, spans_of
 from tasks.look import explain_loop
 from tasks.merge import merge, unlink
-from tasks.message_context import contexts
-from tasks.review_causes import link_loops, look, open_candidate, open_candidates
+from tasks.messages.context import contexts
 from tasks.sweeps import review_causes
 from tasks.workspace import Workspace
 from tests.cast import (

@@ -19,13 +19,11 @@ from models.history import EventBody
 from models.issue import Issue
 from models.kinds import Answer, IssueKind
 from models.loop import Loop
-from tasks.answers import answer
-from tasks.decide import decide_issue
-from tasks.hand_off import accept, resolve, transfer
+from tasks.audit.replay import replay
+from tasks.audit.seal_history import seal
+from tasks.documents.publish import publish
 from tasks.merge import merge, unmerge
-from tasks.publish import publish
-from tasks.replay import replay
-from tasks.seal_history import seal
+from tasks.routing.decide import decide_issue
 from tasks.start import record_version
 from tasks.sweeps import (
     deliver_messages,
@@ -35,6 +33,8 @@ from tasks.sweeps import (
     verify_resolutions,
     watch_clocks,
 )
+from tasks.tickets.hand_off import accept, resolve, transfer
+from tasks.verification.answers import answer
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

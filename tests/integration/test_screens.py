@@ -11,8 +11,8 @@ from typer.testing import CliRunner, Result
 from console.main import app
 from loopwright.errors import InputError
 from models.loop import Loop
-from tasks.deliver import deliver_lease
-from tasks.publish import publish
+from tasks.documents.publish import publish
+from tasks.messages.deliver import deliver_lease
 from tasks.workspace import Workspace
 from tests.cast import NOON, OPS, a_loop, change_now, one, opening, sample_issues
 from tests.integration.test_wecom_robot import with_robots

@@ -33,8 +33,8 @@ from models.base import table
 from models.history import AuditCheckpoint, AuditHead, EventBody, HistoryEvent
 from models.kinds import EventKind
 from models.message import Message
-from tasks.publish_checkpoints import append_note, not_taken, publish, ways
-from tasks.seal_history import (
+from tasks.audit.publish_checkpoints import append_note, not_taken, publish, ways
+from tasks.audit.seal_history import (
     newest_outside,
     newest_proof,
     refusal,
@@ -327,7 +327,7 @@ def test_a_signed_checkpoint_that_was_not_stored_never_leaves(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.seal_history.store", die)
+        patch.setattr("tasks.audit.seal_history.store", die)
         with pytest.raises(KeyboardInterrupt):
             seal(ws, NOON)
     assert number_of(ws.db, AuditCheckpoint) == 0
@@ -492,7 +492,7 @@ def test_an_attempt_that_died_is_made_again_later(
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr("tasks.publish_checkpoints.attempt", die)
+            patch.setattr("tasks.audit.publish_checkpoints.attempt", die)
             with pytest.raises(KeyboardInterrupt):
                 asyncio.run(publish(ws, NOON))
         assert entries(ws) == {"http": [(None, None)]}

@@ -13,13 +13,13 @@ from models.history import HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop
 from models.message import Message
+from tasks.audit.replay import replay
 from tasks.change import Change
-from tasks.hand_off import accept, progress
-from tasks.handlers import give
+from tasks.clocks.watch_clocks import WatchCounts, watch_lease
+from tasks.documents.publish import publish
 from tasks.people import record_leave
-from tasks.publish import publish
-from tasks.replay import replay
-from tasks.watch_clocks import WatchCounts, watch_lease
+from tasks.tickets.hand_off import accept, progress
+from tasks.tickets.handlers import give
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -22,10 +22,10 @@ from models.history import HistoryEvent
 from models.issue import Issue
 from models.kinds import IssueKind
 from models.loop import Loop, LoopIssue
-from tasks.decide import decide_issue
-from tasks.hand_off import accept, resolve
-from tasks.publish import documents_only
-from tasks.simulate_policy import load_draft, simulate_policy
+from tasks.documents.publish import documents_only
+from tasks.documents.simulate_policy import load_draft, simulate_policy
+from tasks.routing.decide import decide_issue
+from tasks.tickets.hand_off import accept, resolve
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

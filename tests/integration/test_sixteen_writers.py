@@ -20,12 +20,12 @@ from models.history import AuditHead, HistoryEvent
 from models.kinds import Answer, EventKind, How, Told
 from models.loop import Loop
 from models.ticket import Ticket
-from tasks.answers import answer
-from tasks.decide import decide_loop, withdraw
-from tasks.hand_off import accept, reject, resolve, transfer
-from tasks.tell import tell_customer
-from tasks.verify import ask_set, follow_up_set
-from tasks.watch_clocks import watch_lease
+from tasks.clocks.watch_clocks import watch_lease
+from tasks.routing.decide import decide_loop, withdraw
+from tasks.tickets.hand_off import accept, reject, resolve, transfer
+from tasks.verification.answers import answer
+from tasks.verification.tell import tell_customer
+from tasks.verification.verify import ask_set, follow_up_set
 from tasks.workspace import Workspace
 from tests.cast import LI, LOGIN, NOON, OPS, ZHANG, number_of, one, rows, sound, take_in
 

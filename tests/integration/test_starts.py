@@ -12,8 +12,8 @@ from loopwright.history.envelope import canonical
 from loopwright.migrate import newest, program_version, upgrade
 from models.history import EventBody, HistoryEvent
 from models.kinds import EventKind
-from tasks.publish import publish
-from tasks.pull import source_states, switch_source
+from tasks.documents.publish import publish
+from tasks.intake.pull import source_states, switch_source
 from tasks.start import record_start, record_version
 from tasks.workspace import Workspace
 from tests.cast import HOUR, NOON, OPS, document, documents, number_of, one, rows, sound

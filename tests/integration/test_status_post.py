@@ -12,8 +12,8 @@ import pytest
 from loopwright.errors import EnvironmentFault
 from loopwright.settings import Cases, Settings
 from notifications.signed_post import PostFailed, headers, key_of, signature
-from tasks import status_back
-from tasks.status_back import post_statuses, statuses
+from tasks.moving_in import status_back
+from tasks.moving_in.status_back import post_statuses, statuses
 from tasks.workspace import Workspace
 from tests.cast import NOON
 from tests.integration.test_import_loops import case, moved, take

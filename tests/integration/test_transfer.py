@@ -6,8 +6,8 @@ from loopwright.errors import InputError
 from models.loop import Loop
 from models.message import Message
 from models.ticket import Ticket
-from tasks.hand_off import accept, resolve, transfer
-from tasks.message_context import contexts
+from tasks.messages.context import contexts
+from tasks.tickets.hand_off import accept, resolve, transfer
 from tasks.workspace import Workspace
 from tests.cast import HOUR, LI, NOON, ZHANG, a_loop, one, rows, sound, ticket_of
 

@@ -14,8 +14,8 @@ from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
-from tasks import triage as module
-from tasks.triage import (
+from tasks.routing import triage as module
+from tasks.routing.triage import (
     LEASE,
     MAX_ATTEMPTS,
     TriageCounts,

@@ -26,18 +26,18 @@ from models.loop import Loop
 from models.message import Message
 from models.ticket import Ticket
 from models.verification import Verification
-from tasks import answers as tasks_answers
-from tasks import verify
-from tasks.answers import Said, answer, answers
 from tasks.change import change
-from tasks.hand_off import resolve
+from tasks.documents.publish import publish
 from tasks.look import show_loop
 from tasks.merge import merge
-from tasks.publish import publish
-from tasks.reach import ways
 from tasks.sweeps import deliver_messages, verify_resolutions, waiting
-from tasks.tell import tell_customer
-from tasks.verify import ask, follow_up
+from tasks.tickets.hand_off import resolve
+from tasks.verification import answers as tasks_answers
+from tasks.verification import verify
+from tasks.verification.answers import Said, answer, answers
+from tasks.verification.reach import ways
+from tasks.verification.tell import tell_customer
+from tasks.verification.verify import ask, follow_up
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

@@ -19,9 +19,9 @@ from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.ticket import Ticket
 from models.verification import Verification
+from tasks.audit.replay import replay
 from tasks.change import Change
-from tasks.hand_off import accept, resolve
-from tasks.replay import replay
+from tasks.tickets.hand_off import accept, resolve
 from tasks.workspace import Workspace
 from tests.cast import (
     FEE,

@@ -11,9 +11,9 @@ from models.clock import Clock
 from models.history import HistoryEvent
 from models.kinds import EventKind
 from models.message import Message
-from tasks.hand_off import accept, reject, resolve, transfer
-from tasks.publish import publish
-from tasks.watch_clocks import WatchCounts, watch_lease
+from tasks.clocks.watch_clocks import WatchCounts, watch_lease
+from tasks.documents.publish import publish
+from tasks.tickets.hand_off import accept, reject, resolve, transfer
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

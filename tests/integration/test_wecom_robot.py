@@ -22,9 +22,9 @@ from notifications.registry import TRANSPORTS
 from notifications.transport import Outgoing, Receipt, TransportError, WecomSettings
 from notifications.wecom_robot import WecomRobotTransport
 from notifications.wecom_text import notice_number
-from tasks.deliver import deliver_lease, send_test
-from tasks.outbox import LEASE, DeliveryCounts, claim, requeue
-from tasks.publish import publish
+from tasks.documents.publish import publish
+from tasks.messages.deliver import deliver_lease, send_test
+from tasks.messages.outbox import LEASE, DeliveryCounts, claim, requeue
 from tasks.workspace import Workspace
 from tests.cast import (
     FEE,

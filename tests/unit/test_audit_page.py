@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from loopwright.history.note import Checkpoint, Note
-from tasks.sample_history import draw
+from tasks.audit.sample_history import draw
 from tools import make_audit_examples as examples
 
 ROOT = Path(__file__).parents[2]

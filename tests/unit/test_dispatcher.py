@@ -22,8 +22,8 @@ from tasks.dispatch import (
     look,
     look_at_growing,
 )
-from tasks.ingest import save_state
-from tasks.publish import publish
+from tasks.documents.publish import publish
+from tasks.intake.ingest import save_state
 from tasks.sweeps import SWEEPS
 from tasks.workspace import Workspace
 from tests.cast import FEE, LOGIN, NOON, OPS, documents, drop, number_of, rows

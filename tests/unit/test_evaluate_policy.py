@@ -12,7 +12,7 @@ from policy.documents import DocumentSet
 from policy.organisation import Organisation, Unit
 from policy.rulebook import Rule, Rulebook, Then
 from policy.taxonomy import Signal, Taxonomy, Topic, Words
-from tasks.evaluate_policy import evaluate_policy
+from tasks.documents.evaluate_policy import evaluate_policy
 
 TITLE = {"zh": "名", "en": "Name"}
 DOCUMENTS = DocumentSet(

@@ -9,8 +9,8 @@ from policy.assign import assign
 from policy.classify import Classifier, Utterance
 from policy.documents import DocumentSet, load_set
 from policy.route import Router, features_from, lint_rules, places, run_tests
-from tasks.evaluate_policy import evaluate_policy
-from tasks.publish import documents_only, read_folders
+from tasks.documents.evaluate_policy import evaluate_policy
+from tasks.documents.publish import documents_only, read_folders
 
 ROOT = Path(__file__).parents[2]
 YARDSTICK = ROOT.parent / "shared" / "data" / "labelled" / "loop_dev.jsonl"

@@ -1,6 +1,7 @@
 """Do imports point one way, and is the clock read in one place?"""
 
 import ast
+import graphlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,3 +159,34 @@ def test_a_forbidden_arrow_is_seen(name: str, code: str) -> None:
 )
 def test_an_allowed_arrow_is_not(name: str, code: str) -> None:
     assert violations(name, code) == []
+
+
+TOP_STEPS = {
+    *("change", "settle", "workspace", "find", "tally", "people", "look", "merge"),
+    *("sweeps", "dispatch", "start"),
+}
+"""Steps that all subjects use, or that use all of them."""
+
+
+def test_steps_lie_in_the_package_of_their_subject() -> None:
+    top = {path.stem for path in (ROOT / "tasks").glob("*.py")}
+    assert top == TOP_STEPS | {"__init__"}
+
+
+@pytest.mark.parametrize("package", sorted(p.parent for p in ROOT.glob("tasks/*/__init__.py")))
+def test_a_package_of_steps_says_what_it_answers(package: Path) -> None:
+    assert ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8")))
+    assert len(list(package.glob("*.py"))) > 2, "one module is no package"
+
+
+def needed_at_import(name: str) -> set[str]:
+    """First-party modules that must be there before the module at `name` can be."""
+    known = {module.removesuffix(".py").replace("/", ".") for module in MODULES}
+    body = ast.parse((ROOT / name).read_text("utf-8")).body
+    found = {m for node in body if not isinstance(node, ast.FunctionDef) for m in imports(node)}
+    return {m for name in found for m in (name, name.rpartition(".")[0]) if m in known}
+
+
+def test_no_circle_of_modules() -> None:
+    needs = {m.removesuffix(".py").replace("/", "."): needed_at_import(m) for m in MODULES}
+    assert list(graphlib.TopologicalSorter(needs).static_order())

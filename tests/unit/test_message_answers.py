@@ -4,7 +4,14 @@ from types import SimpleNamespace as Row
 
 import pytest
 
-from tasks.message_answers import ANSWERS, answers, of_clock, of_operations, of_superior, of_ticket
+from tasks.messages.answering import (
+    ANSWERS,
+    answers,
+    of_clock,
+    of_operations,
+    of_superior,
+    of_ticket,
+)
 from tests.unit.test_docs_commands import problem
 
 SMALL = Row(kind="small", state="open", arbitration=False)

@@ -10,8 +10,8 @@ import pytest
 from console.simulation.plans import GRID, Plan, Planner, Told, choose, draw, on_grid
 from console.simulation.rates import RATES
 from policy.documents import DocumentSet
-from tasks.clocks import Clocks
-from tasks.publish import check, read_folders
+from tasks.clocks.starting import Clocks
+from tasks.documents.publish import check, read_folders
 from tests.acceptance.home import BANK
 
 AT = datetime(2026, 9, 30, 2, tzinfo=UTC)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from loopwright.errors import InputError
-from tasks.records import read_records
+from tasks.documents.records import read_records
 
 ROWS = [{"text": "转账，失败\n两次", "label": "transfer"}, {"text": 'said "no"', "label": "fee"}]
 JSONL = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\n\n"

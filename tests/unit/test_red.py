@@ -9,7 +9,7 @@ from policy.organisation import Leave, Organisation, Person, Unit
 from policy.red import RedRules, to_tell
 from policy.route import Features
 from policy.rulebook import RedRule, Rulebook
-from tasks.publish import check
+from tasks.documents.publish import check
 from tests.cast import document, documents
 
 TITLE = {"zh": "名", "en": "Name"}

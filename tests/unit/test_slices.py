@@ -22,7 +22,7 @@ from console.simulation.slices import (
 from policy.source_spec import SourceSpec
 from sources.payloads import unpack
 from sources.records import open_records
-from tasks.publish import check, read_folders
+from tasks.documents.publish import check, read_folders
 from tests.acceptance.home import BANK, REAL, STREAM
 from tests.unit.sources_specs import payloads, source
 

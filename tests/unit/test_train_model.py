@@ -11,9 +11,9 @@ import pytest
 from loopwright.errors import InputError
 from policy.linear import LinearModel
 from policy.ngrams import NgramSpec
-from tasks.bench_model import bench_features, reviews
-from tasks.records import read_records
-from tasks.train_model import evaluate, load_model, train, train_to
+from tasks.documents.bench_model import bench_features, reviews
+from tasks.documents.records import read_records
+from tasks.documents.train_model import evaluate, load_model, train, train_to
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "labelled"
 SPEC = NgramSpec(bits=16)
@@ -137,7 +137,7 @@ def test_scoring_needs_no_scikit_learn(tmp_path: Path, model: LinearModel) -> No
     (tmp_path / "model.bin").write_bytes(model.to_bytes())
     code = (
         "import sys; sys.modules['sklearn'] = None; from pathlib import Path;"
-        "from tasks.train_model import evaluate, load_model;"
+        "from tasks.documents.train_model import evaluate, load_model;"
         f"m = load_model(Path({str(tmp_path)!r}));"
         "print(evaluate(m, [{'t': '手续费太贵', 'l': 'fee'}], text='t', label='l')['accuracy'])"
     )

@@ -23,7 +23,7 @@ from loopwright.errors import InputError
 from loopwright.glossary import title
 
 if TYPE_CHECKING:
-    from tasks.big_loops import Closed
+    from tasks.causes.big_loops import Closed
 
 app = typer.Typer()
 
@@ -61,7 +61,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """整改计划 / The lead's plan for a big loop; without it no ticket of it is resolved."""
-    from tasks import plan_cause
+    from tasks.causes import plan_cause
 
     made = plan_cause.Plan(
         cause,
@@ -87,7 +87,7 @@ def plan(
 @app.command()
 def effect(loop: LoopId, lang: Language = "zh", as_json: AsJson = False) -> None:
     """成效 / What was measured of a fix, with intervals, and when it is looked at next."""
-    from tasks.look_effects import show_effects
+    from tasks.causes.look_effects import show_effects
 
     with workspace() as ws:
         shown = show_effects(ws, loop)
@@ -112,7 +112,7 @@ def changed(
     from dataclasses import asdict
 
     from loopwright.now import utc_now
-    from tasks import big_loops
+    from tasks.causes import big_loops
 
     with workspace(dry_run=dry_run) as ws:
         by, now = actor(ws, person), utc_now()
@@ -152,7 +152,8 @@ def close(
 
     from loopwright.now import utc_now
     from models.kinds import Outcome
-    from tasks import big_loops, decide
+    from tasks.causes import big_loops
+    from tasks.routing import decide
 
     how = outcome.replace("-", " ")
     if how == Outcome.UNFOUNDED:

@@ -50,7 +50,7 @@ def pause(
     as_json: AsJson = False,
 ) -> None:
     """暂停计时 / Let a clock stand still, for a reason and with the proof its document asks for."""
-    from tasks import clock_changes
+    from tasks.clocks import changes as clock_changes
 
     act(
         person,
@@ -68,7 +68,7 @@ def resume(
     loop: LoopId, clock: ClockId, person: Person, dry_run: DryRun = False, as_json: AsJson = False
 ) -> None:
     """恢复计时 / Let a clock run on; what passed meanwhile is given back."""
-    from tasks import clock_changes
+    from tasks.clocks import changes as clock_changes
 
     act(
         person,
@@ -98,7 +98,7 @@ def extend(
 
     from loopwright.now import utc_now
     from models.kinds import How
-    from tasks import regulate
+    from tasks.clocks import regulate
 
     way = choose(How, how, "--how") if how else None
     wish = regulate.Wish(extension, reason, notice, way, evidence)
@@ -122,7 +122,7 @@ def new_facts(
     as_json: AsJson = False,
 ) -> None:
     """新的事实和理由 / New facts: the legal period begins again, the old clock stays to be seen."""
-    from tasks import regulate
+    from tasks.clocks import regulate
 
     act(
         person,
@@ -143,7 +143,7 @@ def review(
     as_json: AsJson = False,
 ) -> None:
     """核查申请 / The complainant objects to the decision: the superior unit looks at it again."""
-    from tasks import regulate
+    from tasks.clocks import regulate
 
     act(
         person,

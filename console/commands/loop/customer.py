@@ -41,7 +41,7 @@ def answer(
 
     Words that say the opposite leave it to a person: `loop doubts`."""
     from models.kinds import Answer
-    from tasks import answers
+    from tasks.verification import answers
 
     heard = choose(Answer, said, "answer")
     act(
@@ -65,7 +65,7 @@ def said_of(heard: "Answer", words: str) -> str:
 @app.command()
 def doubts(lang: Language = "zh", as_json: AsJson = False) -> None:
     """存疑答复 / Answers that the customer's own words contradict: somebody must settle them."""
-    from tasks import answers
+    from tasks.verification import answers
 
     with workspace() as ws:
         items = answers.doubts(ws)
@@ -100,7 +100,7 @@ def settle(
 ) -> None:
     """判定存疑答复 / Say what an answer in doubt meant; the loop closes or opens again by it."""
     from models.kinds import Answer
-    from tasks import answers
+    from tasks.verification import answers
 
     heard = choose(Answer, meant, "answer")
     act(
@@ -119,7 +119,7 @@ def calls(
     as_json: AsJson = False,
 ) -> None:
     """回访电话 / Customers who must be called, the oldest due first."""
-    from tasks import call_backs
+    from tasks.verification import call_backs
 
     with workspace() as ws:
         items = call_backs.calls(ws, unit)
@@ -159,7 +159,7 @@ def called(
 ) -> None:
     """回访未果 / A call that brought no answer; one that did is `loop answer`."""
     from models.kinds import CallOutcome
-    from tasks import call_backs
+    from tasks.verification import call_backs
 
     ended = choose(CallOutcome, outcome, "--outcome")
     act(
@@ -197,7 +197,7 @@ def told(
     Of a closed loop's customer only what has changed since, once the cause is dealt with.
     """
     from models.kinds import How, Told
-    from tasks import tell as tasks
+    from tasks.verification import tell as tasks
 
     news, way = choose(Told, what, "--what"), choose(How, how, "--how")
     act(

@@ -22,7 +22,7 @@ def compensate(
     as_json: AsJson = False,
 ) -> None:
     """补偿 / Ask to compensate the customer; how much decides who must approve."""
-    from tasks import approvals
+    from tasks.approval import approvals
 
     fen = fen_of(yuan)
     act(
@@ -51,7 +51,7 @@ def reply(
     as_json: AsJson = False,
 ) -> None:
     """答复函 / Ask to send the customer this letter with the decision."""
-    from tasks import approvals
+    from tasks.approval import approvals
 
     letter = letter_in(file)
     act(
@@ -81,7 +81,7 @@ def bar(
     as_json: AsJson = False,
 ) -> None:
     """回避 / Somebody may not handle it; tickets of it that they hold go to others."""
-    from tasks import handlers
+    from tasks.tickets import handlers
 
     act(
         person,

@@ -26,8 +26,8 @@ def import_(
     from dataclasses import asdict
 
     from loopwright.now import utc_now
-    from tasks.import_loops import import_cases, preview
-    from tasks.pull import source_named
+    from tasks.intake.pull import source_named
+    from tasks.moving_in.import_loops import import_cases, preview
 
     with workspace() as ws:
         spec, by = source_named(ws, source), actor(ws, person)
@@ -74,9 +74,9 @@ def status(
     from dataclasses import asdict
 
     from loopwright.now import utc_now
-    from tasks.import_loops import require_cases
-    from tasks.pull import source_named
-    from tasks.status_back import as_csv, post_statuses, statuses
+    from tasks.intake.pull import source_named
+    from tasks.moving_in.import_loops import require_cases
+    from tasks.moving_in.status_back import as_csv, post_statuses, statuses
 
     with workspace(dry_run=dry_run) as ws:
         spec = source_named(ws, source)

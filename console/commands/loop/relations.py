@@ -73,7 +73,7 @@ def withdraw(
     as_json: AsJson = False,
 ) -> None:
     """客户撤回 / The customer takes the complaint back."""
-    from tasks import decide
+    from tasks.routing import decide
 
     act(
         person,
@@ -93,7 +93,7 @@ def nominate(
     as_json: AsJson = False,
 ) -> None:
     """提名大循环 / Its cause needs several departments: nominate it as a big loop."""
-    from tasks.nominate import nominate as put_forward
+    from tasks.causes.nominate import nominate as put_forward
 
     act(
         person,

@@ -1,0 +1,1 @@
+"""One mechanism for everything that a second person must agree to."""

@@ -1,0 +1,1 @@
+"""The history for outsiders: sealed, published, exported, sampled, replayed."""

@@ -1,0 +1,220 @@
+"""Seal the history: sign its size and root, after proving that it extends what was signed before.
+
+Only this process needs the key, so it may run by itself under a user of its own: it reads events
+and inserts checkpoints. What is refused is said once in the history, at each run in the log and by
+the exit code.
+"""
+
+import json
+import os
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from loopwright.errors import EnvironmentFault, InputError
+from loopwright.history import note, tree
+from loopwright.history.append import append, head
+from loopwright.history.checkpoints import (
+    CHECKPOINTS,
+    PROBLEMS,
+    SealRefused,
+    compare_outside,
+    epoch,
+    last_of,
+    leaves,
+    newest,
+    proven_head,
+    signed_by,
+    split_notes,
+)
+from loopwright.history.envelope import SYSTEM, Actor, Event
+from loopwright.history.envelope import seal as seal_event
+from loopwright.history.note import Checkpoint, NoteError, PublicKey, SigningKey
+from loopwright.history.proof import Subtrees, consistency_proof
+from loopwright.history.witness import Proof
+from loopwright.ids import uuid7
+from loopwright.log import log
+from loopwright.settings import Settings
+from models.kinds import EventKind
+from tasks.change import NewMessage, message_row
+from tasks.messages.outbox import insert_once
+from tasks.workspace import Workspace
+
+TAIL_BYTES = 1 << 16
+KEY_FIX = "`loopwright audit key` makes one; see docs/operate.md"
+
+
+def signing_key(settings: Settings) -> SigningKey | None:
+    """The key this process signs with. Raises InputError or EnvironmentFault for a bad one."""
+    audit = settings.audit
+    if audit.key is not None:
+        key = SigningKey.parse(audit.key.get_secret_value())
+    elif os.path.isfile(audit.key_file):
+        key = note.read_key(audit.key_file)
+    else:
+        return None
+    if audit.origin not in (None, key.name):
+        raise EnvironmentFault(
+            f"audit.origin is {audit.origin}, but the signing key belongs to {key.name}",
+            "set audit.origin to the key's name",
+        )
+    return key
+
+
+def seal(ws: Workspace, now: datetime) -> Checkpoint | None:
+    """Sign and store a checkpoint of what is new. None when nothing is, when there is no key, or
+    when another process was quicker. Raises SealRefused, a FindingError."""
+    key = signing_key(ws.settings)
+    if key is None:
+        log.info("history.unsealed", reason="no key")
+        return None
+    try:
+        row = sealed_row(ws, key, now)
+    except SealRefused as refusal:
+        record_refusal(ws, refusal, now)
+        raise
+    if row is None or not store(ws, row):
+        return None
+    log.info("history.sealed", size=row["size"], epoch=row["epoch"])
+    return Checkpoint(note.origin_line(key.name, row["epoch"]), row["size"], row["root"])
+
+
+def sealed_row(ws: Workspace, key: SigningKey, now: datetime) -> dict[str, Any] | None:
+    """The next checkpoint, or None when nothing is new."""
+    outside = newest_outside(ws.settings.audit.append_to, key.public)
+    with ws.db.read() as tx:
+        last = newest(tx)
+        size, frontier = proven_head(tx, last, key.public)
+        number = epoch(tx)
+        if outside is not None:
+            compare_outside(tx, outside, size, number)
+    if size == (last.size if last else 0):
+        return None
+    root = tree.root(frontier)
+    return {
+        "epoch": number,
+        "size": size,
+        "root": root,
+        "frontier": tree.pack(frontier),
+        "note": note.sign(Checkpoint(note.origin_line(key.name, number), size, root), key),
+        "sealed_at": now,
+        "published": [],
+    }
+
+
+def store(ws: Workspace, row: dict[str, Any]) -> bool:
+    """Whether it was stored; another sealer's of the same size says the same."""
+    try:
+        with ws.db.begin() as tx:
+            tx.execute(insert(CHECKPOINTS).values(row))
+    except IntegrityError:
+        return False
+    return True
+
+
+def newest_outside(path: Path | None, key: PublicKey) -> Checkpoint | None:
+    """The last checkpoint in the published file that the key signed, if it can be read."""
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            tail = file.read().decode(errors="replace")
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            log.warning("history.outside_unreadable", error=error.strerror)
+        return None
+    for text in reversed(split_notes(tail)):
+        with suppress(NoteError):
+            return signed_by(text, key)
+    return None
+
+
+def record_refusal(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
+    """Say in the history and to operations, once for each state, that there is something that must
+    not be signed."""
+    log.error("history.seal_refused", **refusal.data)
+    for say in (append_refusal, warn_operations):
+        try:
+            say(ws, refusal, now)
+        except (DatabaseError, ValueError, IndexError) as error:
+            # A signer may have no right to write, and a broken head takes nothing more.
+            log.error("history.refusal_unrecorded", error=type(error).__name__)
+
+
+def append_refusal(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
+    kind = EventKind.HISTORY_SEAL_REFUSED
+    event = Event(uuid7(), kind.value, now, SYSTEM, refusal.data, run=ws.run)
+    with ws.db.begin() as tx:
+        before = last_of(tx, kind)
+        if before is None or json.loads(before.data) != refusal.data:
+            append(tx, [seal_event(event)])
+
+
+def warn_operations(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
+    operations = ws.published.documents.organisation.operations
+    key = ":".join(["seal_refused", *map(str, refusal.data.values())])
+    word = NewMessage(key, "seal_refused", operations, values=refusal.data)
+    with ws.db.begin() as tx:
+        insert_once(tx, [{"id": uuid7()} | message_row(word, None, now)])
+
+
+def restored(
+    ws: Workspace, reason: str, actor: Actor, now: datetime, outside: Checkpoint | None
+) -> int:
+    """Say that the database was restored from a backup; the new epoch's number.
+
+    `outside`: the newest checkpoint known outside, by which the epoch's number surely is new.
+    """
+    known = note.split_origin(outside.origin)[1] if outside else 1
+    with ws.db.begin() as tx:
+        number = max(epoch(tx), known) + 1
+        data = {
+            "epoch": number,
+            "size": outside.size if outside else None,
+            "root": outside.root.hex() if outside else None,
+        }
+        kind = EventKind.HISTORY_RESTORED.value
+        event = Event(uuid7(), kind, now, actor, data, run=ws.run, body={"reason": reason})
+        append(tx, [seal_event(event)])
+    return number
+
+
+def newest_proof(ws: Workspace, since: int | None) -> Proof:
+    """The newest stored checkpoint and the consistency proof from `since` leaves to it.
+
+    Raises EnvironmentFault when nothing is sealed, InputError for a `since` beyond it.
+    """
+    with ws.db.read() as tx:
+        last = newest(tx)
+        if last is None:
+            raise EnvironmentFault("no checkpoint has been made yet", KEY_FIX)
+        if since is None:
+            return Proof(last.note)
+        if not 0 <= since <= last.size:
+            raise InputError(
+                f"the newest checkpoint has the size {last.size}, less than {since}",
+                "if yours is larger, the history was truncated: `loopwright audit verify`",
+            )
+        subtrees = Subtrees(lambda first, end: leaves(tx, first, end), last.size)
+        return Proof(last.note, since, tuple(consistency_proof(subtrees, since, last.size)))
+
+
+def unsealed(ws: Workspace) -> int:
+    """How many events no checkpoint covers yet."""
+    with ws.db.read() as tx:
+        last = tx.execute(select(CHECKPOINTS.c.size).order_by(CHECKPOINTS.c.size.desc()).limit(1))
+        return max(0, head(tx)[0] - (last.scalar() or 0))
+
+
+def refusal(ws: Workspace) -> str | None:
+    """Why sealing was refused, unless a checkpoint has been made since."""
+    with ws.db.read() as tx:
+        event, last = last_of(tx, EventKind.HISTORY_SEAL_REFUSED), newest(tx)
+    if event is None or (last is not None and last.size > event.seq):
+        return None
+    return PROBLEMS[json.loads(event.data)["problem"]]

@@ -1,0 +1,1 @@
+"""When is each loop and ticket due? Clocks that start, stand still, move and run out."""

@@ -1,0 +1,1 @@
+"""Out of the outbox: to whom, saying what, and what became of each attempt."""

@@ -1,0 +1,1 @@
+"""What of a customer is kept, for how long, and how it goes."""

@@ -1,0 +1,1 @@
+"""Feedback into loops: what opens, joins or reopens one, what a person decides, who hears now."""

@@ -1,0 +1,1 @@
+"""Is it solved? Customers are asked, called and told; what they answer closes or reopens."""
