@@ -28,7 +28,8 @@ from models.feedback import Batch
 from models.kinds import MessageState
 from models.message import Message
 from tasks.clocks.watch_clocks import due as clock_is_due
-from tasks.intake.follow import conversation_is_over, files_of
+from tasks.intake.conversations import conversation_is_over
+from tasks.intake.follow import files_of
 from tasks.intake.pull import new_files, reads_files, sources_to_pull
 from tasks.messages.deliver import deliver_lease
 from tasks.routing.red_channel import TEMPLATE

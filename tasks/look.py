@@ -1,36 +1,30 @@
-"""What operators and departments look at: lists, one loop's story, and why it was decided so.
+"""What operators and departments look at: lists, and one loop's story.
 
 Read only. Customers' words are masked here, since every caller shows them to somebody.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, func, select
 
-from loopwright.errors import InputError
-from loopwright.glossary import GLOSSARY, title
 from loopwright.mask import mask
 from models.approval import Approval
 from models.base import table
 from models.clock import Clock
 from models.feedback import Feedback, Quarantine
 from models.history import EventBody, HistoryEvent
-from models.issue import Issue, Proposal
-from models.kinds import EventKind, IssueState, LoopKind, LoopState
+from models.issue import Issue
+from models.kinds import EventKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Delivery, Message
 from models.ticket import Ticket
 from models.verification import Verification
 from policy.clock_notation import starts_in
-from policy.route import Features, Router
-from policy.rulebook import Rulebook
 from tasks.causes.look_effects import effects_of, plan_of, watch_of
-from tasks.documents.publish import published
 from tasks.find import match_id, require_unit
-from tasks.messages.facts import linked_customers, origins
+from tasks.messages.facts import origins
 from tasks.workspace import Workspace
 
 APPROVALS = table(Approval)
@@ -45,7 +39,6 @@ DELIVERIES = table(Delivery)
 EVENTS = table(HistoryEvent)
 BODIES = table(EventBody)
 QUARANTINE = table(Quarantine)
-PROPOSALS = table(Proposal)
 LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
 
@@ -279,112 +272,6 @@ def said(words: Any) -> str:
     return mask(words if isinstance(words, str) else " → ".join(words))
 
 
-def explain_loop(ws: Workspace, wanted: str, language: str) -> dict[str, Any]:
-    """Why a loop was decided so: by which rule of which policy, each clause with its value, the
-    words that were evidence, and every earlier rule with what did not hold; of a cause that
-    recurs, the numbers, since no rule of the policy looked at it."""
-    with ws.db.read() as tx:
-        loop = match_id(tx, LOOPS, wanted, "loop")
-        row = tx.execute(select(LOOPS).where(LOOPS.c.id == loop)).one()
-        body = opening_body(tx, loop)
-    policy = published(ws.db, int(row.policy))
-    rulebook = policy.documents.rulebook
-    titles = {rule.id: rule.title for rule in rulebook.rules}
-    return {
-        "loop": loop,
-        "kind": row.kind,
-        "state": row.state,
-        "rule": row.rule,
-        "title": titles.get(row.rule or "", {}).get(language) or rule_title(row.rule, language),
-        "policy": rulebook.policy,
-        "version": rulebook.version,
-        "publication": policy.number,
-        "documents": policy.sha256,
-        "reason": reason_of(body, language),
-        "decision": {
-            "level": row.level,
-            "lead": row.lead,
-            "priority": row.priority,
-            "clocks": row.clocks,
-            "ladder": row.ladder,
-        },
-        "clauses": [
-            dict(zip(("text", "holds", "values"), c, strict=True)) for c in body["clauses"]
-        ],
-        "evidence": [
-            {"about": about, "words": mask(words), "by": by}
-            for about, words, by in body["evidence"]
-        ],
-        **reading_of(body, rulebook, language),
-    }
-
-
-def rule_title(rule: str | None, language: str) -> str | None:
-    """What decided where no rule of the policy did: recurrence, a person."""
-    return title("rule", rule, language) if rule in GLOSSARY["rule"] else None
-
-
-def reason_of(body: Mapping[str, Any], language: str) -> str | None:
-    spoken = body.get("recurrence", {}).get("reason", {}).get(language)
-    return spoken or body.get("reason")
-
-
-def reading_of(body: Mapping[str, Any], rulebook: Rulebook, language: str) -> dict[str, Any]:
-    """What was read of the one issue that was decided, and the rules; or the count of many."""
-    counted = body.get("recurrence")
-    if counted:
-        numbers = {name: n for name, n in counted.items() if name != "reason"}
-        return {"recurrence": numbers, "confidence": None, "features": {}, "rules": []}
-    features = frozen_features(body["features"])
-    return {
-        "recurrence": None,
-        "confidence": features.confidence,
-        "features": asdict(features),
-        "rules": rules_of(Router(rulebook), features, language),
-    }
-
-
-def frozen_features(stored: Mapping[str, Any]) -> Features:
-    """The features as they were when the loop was decided."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
-    }
-    return Features(**values)
-
-
-def opening_body(tx: Connection, loop: str) -> Mapping[str, Any]:
-    query = (
-        select(BODIES.c.body)
-        .join(EVENTS, EVENTS.c.event_id == BODIES.c.event_id)
-        .where(EVENTS.c.loop_id == loop, EVENTS.c.kind == EventKind.LOOP_OPENED)
-    )
-    body = tx.execute(query).scalar()
-    if body is None:
-        raise InputError(f"loop {loop} has no explanation left", "its words were erased")
-    loaded: Mapping[str, Any] = json.loads(body)
-    return loaded
-
-
-def rules_of(router: Router, features: Features, language: str) -> list[dict[str, Any]]:
-    """Every rule up to the one that matched, clause by clause."""
-    lines: list[dict[str, Any]] = []
-    for trace in router.explain(features):
-        lines.append(
-            {
-                "rule": trace.rule,
-                "title": trace.title.get(language),
-                "matched": trace.matched,
-                "clauses": [
-                    {"text": c.text, "holds": c.holds, "values": dict(c.values)}
-                    for c in trace.clauses
-                ],
-            }
-        )
-        if trace.matched:
-            break
-    return lines
-
-
 def list_tickets(
     ws: Workspace, *, unit: str | None = None, state: str | None = None, limit: int = 50
 ) -> list[dict[str, Any]]:
@@ -403,117 +290,6 @@ def list_tickets(
         query = query.where(TICKETS.c.state == state)
     with ws.db.read() as tx:
         return [plain(row) for row in tx.execute(query)]
-
-
-def list_triage(ws: Workspace, limit: int = 50) -> list[dict[str, Any]]:
-    """All that waits for a person, most urgent first: issues in doubt, unrouted and disputed
-    loops, candidates of big loops, proposed merges."""
-    with ws.db.read() as tx:
-        return [
-            *waiting_issues(tx, limit),
-            *waiting_loops(tx, limit),
-            *waiting_candidates(tx, limit),
-            *proposals(tx, limit),
-        ]
-
-
-def waiting_issues(tx: Connection, limit: int) -> list[dict[str, Any]]:
-    query = (
-        select(
-            ISSUES.c.id,
-            ISSUES.c.kind,
-            ISSUES.c.reason,
-            ISSUES.c.due_at,
-            FEEDBACK.c.source,
-            FEEDBACK.c.text,
-        )
-        .join(FEEDBACK, FEEDBACK.c.id == ISSUES.c.feedback_id)
-        .where(ISSUES.c.state == IssueState.TRIAGE)
-        .order_by(ISSUES.c.due_at, ISSUES.c.id)
-        .limit(limit)
-    )
-    return [
-        {
-            "what": "issue",
-            "id": r.id,
-            "kind": r.kind,
-            "why": r.reason,
-            "source": r.source,
-            "due_at": r.due_at.isoformat(),
-            "words": excerpt(r.text),
-        }
-        for r in tx.execute(query)
-    ]
-
-
-def waiting_loops(tx: Connection, limit: int) -> list[dict[str, Any]]:
-    query = (
-        select(LOOPS)
-        .where((LOOPS.c.state == LoopState.TRIAGE) | LOOPS.c.arbitration.is_(True))
-        .where(LOOPS.c.state != LoopState.CLOSED)
-        .order_by(LOOPS.c.opened_at, LOOPS.c.id)
-        .limit(limit)
-    )
-    rows = tx.execute(query).all()
-    words = opening_words(tx, [row.id for row in rows])
-    return [
-        {
-            "what": "loop",
-            "id": r.id,
-            "kind": r.kind,
-            "why": "arbitration" if r.arbitration else "no rule decided",
-            "source": None,
-            "due_at": None,
-            "words": excerpt(words.get(r.id, "")),
-        }
-        for r in rows
-    ]
-
-
-def waiting_candidates(tx: Connection, limit: int) -> list[dict[str, Any]]:
-    """With the customers linked, and the numbers where recurrence and not a rule found it."""
-    query = (
-        select(LOOPS, BODIES.c.body)
-        .join(EVENTS, (EVENTS.c.loop_id == LOOPS.c.id) & (EVENTS.c.kind == EventKind.LOOP_OPENED))
-        .outerjoin(BODIES, BODIES.c.event_id == EVENTS.c.event_id)
-        .where(LOOPS.c.kind == LoopKind.BIG, LOOPS.c.state == LoopState.CANDIDATE)
-        .order_by(LOOPS.c.opened_at, LOOPS.c.id)
-        .limit(limit)
-    )
-    rows = tx.execute(query).all()
-    customers = linked_customers(tx, [row.id for row in rows])
-    return [candidate_line(row, customers.get(row.id, 0)) for row in rows]
-
-
-def candidate_line(row: Any, customers: int) -> dict[str, Any]:
-    body = json.loads(row.body or "{}")
-    return {
-        "what": "candidate",
-        "id": row.id,
-        "kind": row.kind,
-        "why": body.get("reason") or row.rule,
-        "source": None,
-        "due_at": None,
-        "words": f"{row.topic} › {row.touchpoint} · {row.lead or '-'} · {customers} 客户/customers",
-        "customers": customers,
-        "evidence": body.get("recurrence") or {"rule": row.rule},
-    }
-
-
-def proposals(tx: Connection, limit: int) -> list[dict[str, Any]]:
-    query = select(PROPOSALS).where(PROPOSALS.c.decided_at.is_(None)).order_by(PROPOSALS.c.at)
-    return [
-        {
-            "what": "proposal",
-            "id": r.id,
-            "kind": r.relation,
-            "why": r.reason,
-            "source": None,
-            "due_at": None,
-            "words": f"{r.loop_id} → {r.into_id}",
-        }
-        for r in tx.execute(query.limit(limit))
-    ]
 
 
 def list_messages(

@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("list")
 def list_(limit: Limit = 30, as_json: AsJson = False) -> None:
     """Issues in doubt, unrouted and disputed loops, candidates, proposed merges; urgent first."""
-    from tasks.look import list_triage
+    from tasks.routing.waiting import list_triage
 
     with workspace() as ws:
         items = list_triage(ws, limit)

@@ -11,7 +11,6 @@ from loopwright.errors import InputError
 from loopwright.glossary import title
 from loopwright.history.envelope import Actor, Scalar
 from loopwright.ids import handle
-from models.approval import Approval
 from models.base import table
 from models.kinds import ApprovalKind, EventKind
 from models.loop import Loop
@@ -22,7 +21,6 @@ from tasks.change import Change, NewMessage
 from tasks.people import organisation_now, today
 from tasks.workspace import Workspace
 
-APPROVALS = table(Approval)
 LOOPS = table(Loop)
 
 

@@ -19,7 +19,7 @@ from models.base import table
 from models.history import HistoryEvent
 from models.issue import Issue
 from models.kinds import EventKind, LoopKind
-from models.loop import Loop, LoopIssue, LoopLink
+from models.loop import Loop, LoopLink
 from policy.recur import Cause, Period
 from policy.similar import Group, group_alike
 from tasks.causes.count_causes import COUNTED, FEEDBACK, FOUND, WHO, Spans, days_after
@@ -27,7 +27,6 @@ from tasks.workspace import Workspace
 
 ISSUES = table(Issue)
 LOOPS = table(Loop)
-LOOP_ISSUES = table(LoopIssue)
 LOOP_LINKS = table(LoopLink)
 EVENTS = table(HistoryEvent)
 

@@ -21,8 +21,8 @@ from models.loop import Loop, LoopIssue, LoopLink
 from models.ticket import Ticket
 from tasks.causes.candidates import candidate, open_big
 from tasks.change import Change, change
+from tasks.explain import opening_body
 from tasks.find import match_id, require_words
-from tasks.look import opening_body
 from tasks.settle import stamped
 from tasks.tickets.hand_off import on_behalf_of
 from tasks.workspace import Workspace

@@ -25,10 +25,11 @@ from tasks.causes.plan_cause import Plan, plan
 from tasks.causes.tell_changed import Telling, tell_customers
 from tasks.change import Change
 from tasks.documents.publish import publish
-from tasks.look import list_triage, show_loop
+from tasks.look import show_loop
 from tasks.merge import merge, unlink
 from tasks.messages.deliver import deliver_lease
 from tasks.routing.decide import decide_loop
+from tasks.routing.waiting import list_triage
 from tasks.tickets.hand_off import accept, reject, resolve, transfer
 from tasks.verification.reach import ways
 from tasks.verification.tell import tell_customer

@@ -24,8 +24,9 @@ from models.issue import Issue
 from models.kinds import Answer, Authority, EventKind, How, Told
 from models.loop import Loop
 from models.tables import metadata
+from tasks.explain import explain_loop
 from tasks.intake.quarantine import list_quarantine, replay_quarantine
-from tasks.look import explain_loop, list_loops, list_messages, show_loop
+from tasks.look import list_loops, list_messages, show_loop
 from tasks.messages.deliver import deliver_lease
 from tasks.privacy.erase import Erased, Order, erase
 from tasks.privacy.personal import Subject, find_subject

@@ -13,9 +13,11 @@ from models.kinds import EventKind, IssueKind
 from models.loop import Loop, LoopIssue, LoopLink
 from models.message import Message
 from models.ticket import Ticket
-from tasks.look import explain_loop, list_triage, show_loop
+from tasks.explain import explain_loop
+from tasks.look import show_loop
 from tasks.merge import merge
 from tasks.routing.decide import close_unfounded, decide_issue, decide_loop, decide_proposal
+from tasks.routing.waiting import list_triage
 from tasks.settle import settle
 from tasks.tickets.hand_off import Answer, Held, accept, changes_of, reject, resolve, tickets_of
 from tasks.workspace import Workspace

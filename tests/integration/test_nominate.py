@@ -13,8 +13,9 @@ from models.loop import Loop, LoopLink
 from models.message import Message
 from tasks.causes.big_loops import triage as take_on
 from tasks.causes.nominate import Nominated, nominate, nominate_ticket
-from tasks.look import explain_loop, list_triage
+from tasks.explain import explain_loop
 from tasks.merge import unlink
+from tasks.routing.waiting import list_triage
 from tasks.workspace import Workspace
 from tests.cast import (
     FEE,

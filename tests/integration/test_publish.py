@@ -8,7 +8,7 @@ from models.history import HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop
 from tasks.documents.publish import publish, published, set_hash
-from tasks.look import explain_loop
+from tasks.explain import explain_loop
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,

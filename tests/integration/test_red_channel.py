@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert
 
+import tasks.intake.conversations as conversations
 import tasks.intake.follow as follow
 from loopwright.errors import ConflictError, InputError
 from models.absence import Absence
@@ -339,25 +340,29 @@ def test_delay_is_counted_from_arrival_to_sending(ws: Workspace) -> None:
 
 
 @contextmanager
-def killed_at(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+def killed_at(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> Iterator[None]:
     """The process dies inside a transaction, after this step's writes."""
-    whole: Callable[..., Any] = getattr(follow, name)
+    whole: Callable[..., Any] = getattr(module, name)
 
     def dying(tx: Connection, *args: Any, **kwargs: Any) -> Any:
         whole(tx, *args, **kwargs)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(follow, name, dying)
+        patch.setattr(module, name, dying)
         yield
 
 
-@pytest.mark.parametrize("step", ["keep_lines", "save_talks", "raise_alerts"])
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [(follow, "keep_lines"), (conversations, "save_talks"), (conversations, "raise_alerts")],
+    ids=["keep_lines", "save_talks", "raise_alerts"],
+)
 def test_a_kill_loses_and_doubles_nothing(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch, step: str
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch, module: Any, step: str
 ) -> None:
     grow(ws, segment("C1", 1, DANGER), segment("C1", 2, "快来人"))
-    with killed_at(monkeypatch, step), pytest.raises(KeyboardInterrupt):
+    with killed_at(monkeypatch, module, step), pytest.raises(KeyboardInterrupt):
         pull(ws)
     pull(ws, NOON + MINUTE)
     assert one(ws.db, Conversation).segments == 2
@@ -365,7 +370,9 @@ def test_a_kill_loses_and_doubles_nothing(
     assert len(rows(ws.db, HistoryEvent, kind="red.raised")) == 1
     grow(ws, segment("C1", 3, "好", end=True))
     with monkeypatch.context() as patch:
-        patch.setattr(follow, "mark_ended", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            conversations, "mark_ended", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         with pytest.raises(KeyboardInterrupt):
             pull(ws, NOON + 2 * MINUTE)
     pull(ws, NOON + 3 * MINUTE)

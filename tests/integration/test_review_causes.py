@@ -24,7 +24,7 @@ from tasks.causes import review_causes as module
 from tasks.causes.count_causes import count_causes, established, observed, spans_of
 from tasks.causes.review_causes import link_loops, look, open_candidate, open_candidates
 from tasks.change import Change
-from tasks.look import explain_loop
+from tasks.explain import explain_loop
 from tasks.merge import merge, unlink
 from tasks.messages.context import contexts
 from tasks.sweeps import review_causes

@@ -162,8 +162,8 @@ def test_an_allowed_arrow_is_not(name: str, code: str) -> None:
 
 
 TOP_STEPS = {
-    *("change", "settle", "workspace", "find", "tally", "people", "look", "merge"),
-    *("sweeps", "dispatch", "start"),
+    *("change", "settle", "workspace", "find", "tally", "people", "look", "explain"),
+    *("merge", "sweeps", "dispatch", "start"),
 }
 """Steps that all subjects use, or that use all of them."""
 

@@ -13,7 +13,7 @@ app = typer.Typer()
 @app.command()
 def explain(loop: LoopId, lang: Language = "zh", as_json: AsJson = False) -> None:
     """Why it was decided so: rule, version, each clause with its value, evidence, model score."""
-    from tasks.look import explain_loop
+    from tasks.explain import explain_loop
 
     with workspace() as ws:
         why = explain_loop(ws, loop, lang)
