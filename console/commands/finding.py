@@ -33,7 +33,7 @@ def list_(
     from zoneinfo import ZoneInfo
 
     from console.commands.clock import known_language
-    from insight.findings import look
+    from insight.findings.look import look
     from loopwright.now import utc_now
 
     known_language(lang)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from insight.findings import Finding, first_seq, look
+from insight.findings.evidence import Finding
+from insight.findings.look import first_seq, look
 from loopwright.history.envelope import Actor
 from models.base import table
 from models.issue import Issue

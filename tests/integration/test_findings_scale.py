@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from insight.findings import look
+from insight.findings.look import look
 from loopwright.db import bulk_insert
 from models.base import table
 from models.history import EventBody, HistoryEvent

@@ -12,7 +12,17 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from insight.findings import ALPHA, EVENTS, LEAST, Finding, Since, by_person, happened, pages, tail
+from insight.findings.evidence import (
+    ALPHA,
+    EVENTS,
+    LEAST,
+    Finding,
+    Since,
+    by_person,
+    happened,
+    pages,
+    tail,
+)
 from models.kinds import ApprovalKind, EventKind
 from policy.organisation import Text
 from policy.story import Happening, Row, Story

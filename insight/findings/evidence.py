@@ -1,15 +1,11 @@
-"""What looks like working for the numbers instead of the customers? Named findings with evidence.
+"""What a finding is, and the events it is found in."""
 
-A finding accuses nobody: it names loops and people for a person to look at. Everything is read
-from events and rows; the words of customers and staff are compared by hash and never kept.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from models.base import table
 from models.history import HistoryEvent
@@ -45,36 +41,6 @@ class Since:
 
     at: datetime
     seq: int
-
-
-def look(tx: Connection, since: datetime) -> list[Finding]:
-    """Every finding since then, by name and subject."""
-    from insight.circles import rejected_in_circles
-    from insight.closings import closed_without_contact, copied_resolutions
-    from insight.last_moment import last_moment
-    from insight.left_out import unhappy_left_out
-
-    looks: Sequence[Callable[[Connection, Since], Iterable[Finding]]] = (
-        last_moment,
-        closed_without_contact,
-        rejected_in_circles,
-        unhappy_left_out,
-        copied_resolutions,
-    )
-    start = Since(since, first_seq(tx, since))
-    found = [finding for one in looks for finding in one(tx, start)]
-    return sorted(found, key=lambda f: (f.name, f.subject))
-
-
-def first_seq(tx: Connection, since: datetime) -> int:
-    """The first position whose event is not before `since`, by halving: time has no index of its
-    own, but the history is in its order."""
-    low, high = 0, (tx.execute(select(func.max(EVENTS.c.seq))).scalar() or 0) + 1
-    while low < high:
-        middle = (low + high) // 2
-        at = tx.execute(select(EVENTS.c.at).where(EVENTS.c.seq == middle)).scalar()
-        low, high = (middle + 1, high) if at is not None and at < since else (low, middle)
-    return low
 
 
 def happened(

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from insight.findings import EVENTS, LEAST, Finding, Since, by_person, happened, pages
+from insight.findings.evidence import EVENTS, LEAST, Finding, Since, by_person, happened, pages
 from models.base import table
 from models.history import EventBody
 from models.kinds import EventKind

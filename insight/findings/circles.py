@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from insight.findings import EVENTS, Finding, Since, happened, pages
+from insight.findings.evidence import EVENTS, Finding, Since, happened, pages
 from models.kinds import EventKind
 
 LEAVING = (EventKind.TICKET_REJECTED, EventKind.TICKET_TRANSFERRED)

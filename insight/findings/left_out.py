@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select
 
-from insight.findings import ALPHA, LEAST, Finding, Since, happened, pages
+from insight.findings.evidence import ALPHA, LEAST, Finding, Since, happened, pages
 from models.base import table
 from models.issue import Issue
 from models.kinds import EventKind, IssueKind, LoopState, Relation
