@@ -4,10 +4,9 @@ Rendering belongs to delivery, so the outbox holds ids only and a message shows 
 Masking happens at the notification boundary; nothing here decides what may be shown.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
@@ -16,11 +15,8 @@ from loopwright.history.checkpoints import PROBLEMS
 from models.kinds import Channel, EventKind, TicketState
 from notifications.context import TO_CUSTOMERS, WORDS_LIMIT
 from policy.climb import undisturbed
-from policy.deadline import business_hours_between
-from policy.documents import DocumentSet
 from policy.source_spec import SourceSpec
 from policy.timing import Ladder, Step
-from policy.working_time import WorkingCalendar
 from tasks.approval.request import shown_terms
 from tasks.messages.answering import (
     answers,
@@ -31,6 +27,7 @@ from tasks.messages.answering import (
     of_ticket,
 )
 from tasks.messages.facts import HANDED_ON, Event, Facts, gather
+from tasks.messages.wording import Wording
 from tasks.workspace import Workspace
 
 ABOUT_APPROVALS = frozenset({"approval_waiting", "approval_decided"})
@@ -52,15 +49,12 @@ def contexts(
     return [writer.context(message) for message in messages]
 
 
-class Writer:
+class Writer(Wording):
     """Turns facts into the words of one language."""
 
     def __init__(self, ws: Workspace, facts: Facts, language: str) -> None:
-        self.documents: DocumentSet = ws.published.documents
-        self.places, self.clocks_of = ws.places, ws.clocks_of
-        self.facts, self.language = facts, language
-        self.zone = ZoneInfo(self.documents.organisation.zone)
-        self.sources = ws.sources
+        super().__init__(ws.published.documents, ws.places, language)
+        self.facts, self.clocks_of, self.sources = facts, ws.clocks_of, ws.sources
         self.rules = {rule.id: rule for rule in self.documents.rulebook.rules}
         self.touchpoints = {
             touchpoint.id: (touchpoint, stage)
@@ -320,35 +314,6 @@ class Writer:
             "answer": answers(of_effect(loop), self.language, loop=loop.id),
         }
 
-    def say(self, text: Mapping[str, str]) -> str:
-        return text.get(self.language) or text["zh"]
-
-    def unit(self, code: str) -> str:
-        unit = self.documents.organisation.unit_by_code.get(code)
-        return self.say(unit.title) if unit else code
-
-    def name(self, person: str | None) -> str:
-        found = self.documents.organisation.person_by_id.get(person or "")
-        return found.name if found else ""
-
-    def when(self, at: datetime | None) -> str:
-        return at.astimezone(self.zone).strftime("%Y-%m-%d %H:%M") if at else ""
-
-    def deadline(self, at: datetime | None) -> str:
-        """As `when`, but the end of a day is not the beginning of the next."""
-        if at is not None and f"{at.astimezone(self.zone):%H:%M}" == "00:00":
-            return self.when(at - timedelta(days=1)).replace("00:00", "24:00")
-        return self.when(at)
-
-    def day(self, at: datetime | None) -> str:
-        """A day as one writes it in a letter."""
-        if at is None:
-            return ""
-        local = at.astimezone(self.zone)
-        if self.language == "zh":
-            return f"{local.year}年{local.month}月{local.day}日"
-        return f"{local.day} {local:%B %Y}"
-
     def matter(self, loop: Any) -> dict[str, str]:
         return {
             "number": loop.id,
@@ -369,10 +334,6 @@ class Writer:
             "asked_on": self.day(asked[-1].asked_at) if asked and times > 1 else "",
             "final": "yes" if times >= self.documents.rulebook.contacts else "",
         }
-
-    def topic(self, topic: str) -> str:
-        place = self.places.get(topic)
-        return self.say(place.topic.title) if place else topic
 
     def ticket_of(self, message: Any, loop: Any) -> Any | None:
         mine = [
@@ -406,17 +367,6 @@ class Writer:
             "overdue": self.span(due, at, by_hours),
             "ladder_title": self.say(ladder.title) if ladder else "",
         }
-
-    def provisional(self) -> str:
-        if self.language == "zh":
-            return "暂定，该年日历尚未公布"
-        return "provisional: that year's calendar is not published yet"
-
-    def span(self, start: datetime, end: datetime, calendar: WorkingCalendar | None) -> str:
-        """How long it is, in working time where a calendar counts it; empty for none at all."""
-        if calendar is not None:
-            return working(business_hours_between(start, end, calendar), self.language)
-        return elapsed(end - start, self.language)
 
     def ladder(self, loop: Any, clock: Any) -> Ladder | None:
         """The one that the clock's loop was judged by."""
@@ -524,9 +474,6 @@ class Writer:
         units = sorted({t.unit for t in taking_part if t.role == "participant"})
         return self.listed(self.unit(unit) for unit in units)
 
-    def listed(self, titles: Iterable[str]) -> str:
-        return ("、" if self.language == "zh" else ", ").join(titles)
-
     def about_alert(self, message: Any) -> dict[str, Any]:
         """Which conversation a named person must hear of, why, and what was said last."""
         row, text, record = self.facts.alerts[message.values["alert"]]
@@ -544,13 +491,6 @@ class Writer:
             "grounds": [{"title": self.ground(name)} for name in row.reasons.split(",")],
             "answer": answers(("red_real", "red_false"), self.language, alert=row.id),
         }
-
-    def ground(self, name: str) -> str:
-        """A red rule or a signal in words."""
-        rulebook, taxonomy = self.documents.rulebook, self.documents.taxonomy
-        titles = {signal.id: signal.title for signal in taxonomy.signals}
-        titles |= {rule.id: rule.title for rule in rulebook.red}
-        return self.say(titles[name]) if name in titles else name
 
     def triage(self) -> dict[str, Any]:
         row = self.facts.waiting
@@ -581,28 +521,3 @@ def last_words(spec: SourceSpec | None, record: Mapping[str, Any]) -> str:
 def addressee(alarm: Event) -> tuple[str | None, str | None]:
     """The unit and person that an alarm went to."""
     return alarm.data.get("unit"), alarm.data.get("person")
-
-
-def working(hours: float, language: str) -> str:
-    """Working time in words, to the half hour; the last one to the minute."""
-    minutes = round(hours * 60)
-    if minutes <= 0:
-        return ""
-    if minutes < 60:
-        return f"{minutes} 分钟工作时间" if language == "zh" else f"{minutes} working minutes"
-    halves = round(minutes / 30) / 2
-    if language == "zh":
-        return f"{halves:g} 个工作小时"
-    return f"{halves:g} working hour{'s' if halves != 1 else ''}"
-
-
-def elapsed(span: timedelta, language: str) -> str:
-    """Time in words, its two largest parts: days and hours, hours and minutes, or minutes."""
-    minutes = span // timedelta(minutes=1)
-    if minutes <= 0:
-        return ""
-    parts = [minutes // 1440, minutes // 60 % 24, minutes % 60]
-    first = next(n for n, part in enumerate(parts) if part)
-    units = ("天", "小时", "分钟") if language == "zh" else ("d", "h", "min")
-    shown = list(zip(parts, units, strict=True))[first : first + 2]
-    return " ".join(f"{part} {unit}" for part, unit in shown if part)

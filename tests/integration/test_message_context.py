@@ -24,8 +24,9 @@ from tasks.causes.plan_cause import Plan, plan
 from tasks.change import Change, NewMessage, message_row, queue
 from tasks.clocks.recompute import warn
 from tasks.clocks.watch_clocks import watch_lease
-from tasks.messages.context import contexts, elapsed, working
+from tasks.messages.context import contexts
 from tasks.messages.facts import gather
+from tasks.messages.wording import elapsed, working
 from tasks.tickets.hand_off import accept, reject, resolve
 from tasks.verification.answers import answer
 from tasks.verification.call_backs import called
