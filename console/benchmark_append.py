@@ -114,8 +114,8 @@ def hand_on(ws: Workspace, held: Sequence[tuple[str, str]], name: str, now: date
 def no_history() -> Iterator[None]:
     """The door without the tree: nothing is sealed, nothing appended."""
     with (
-        patch("tasks.change.seal.seal", lambda event: event),
-        patch("tasks.change.append.append", lambda _tx, _sealed: 0),
+        patch("tasks.change.seal", lambda event: event),
+        patch("tasks.change.append", lambda _tx, _sealed: 0),
     ):
         yield
 
