@@ -93,8 +93,9 @@ def erase(
 ) -> Erased:
     """Erase all that is left of a subject. `close`: withdraw what is still open first.
 
-    Raises TransitionRefused while a loop is open or words wait for triage, InputError without a
-    reason, EnvironmentFault for a role that may not, ConflictError when words keep coming in.
+    Raises TransitionRefused while a loop is open, words wait for triage or a conversation runs,
+    InputError without a reason, EnvironmentFault for a role that may not, ConflictError when words
+    keep coming in.
     """
     require_words(order.why, "an erasure needs a reason", "say who asked for it, and how")
     with ws.db.read() as tx:
@@ -124,6 +125,11 @@ def require_right(tx: Connection) -> None:
 
 
 def refuse_unfinished(left: Holdings, close: bool) -> None:
+    if left.running:
+        raise TransitionRefused(
+            f"{left.running} conversations of this customer still run",
+            "erase when they are over; a source that went silent ends them by itself",
+        )
     if left.untriaged:
         raise TransitionRefused(
             f"{left.untriaged} feedback of this customer wait for triage",

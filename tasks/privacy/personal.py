@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from loopwright.errors import InputError
 from models.base import table
+from models.conversation import Conversation
 from models.customer import Customer, CustomerKey, CustomerSnapshot, JourneyEvent
 from models.feedback import Batch, Feedback, Intake, Quarantine, RawItem
 from models.history import EventBody, HistoryEvent
@@ -25,6 +26,7 @@ from sources.errors import SourceError
 from sources.items import Key
 from sources.parse import Parser, compile_parser
 from tasks.find import SHORTEST_TAIL
+from tasks.intake.conversations import as_item, customers_of
 from tasks.intake.identify import known_keys
 from tasks.intake.ingest import ERASED
 from tasks.verification.reach import keys_of, survivors
@@ -44,6 +46,7 @@ LOOPS = table(Loop)
 LOOP_ISSUES = table(LoopIssue)
 EVENTS = table(HistoryEvent)
 BODIES = table(EventBody)
+CONVERSATIONS = table(Conversation)
 MESSAGES = table(Message)
 DELIVERIES = table(Delivery)
 
@@ -72,6 +75,8 @@ class Holdings:
     open_loops: list[str] = field(default_factory=list)
     waiting_issues: list[str] = field(default_factory=list)
     untriaged: int = 0
+    running: int = 0
+    """Conversations that have not ended, so are no feedback yet."""
     items: list[str] = field(default_factory=list)
     """Raw items, those in quarantine first."""
     bodies: list[str] = field(default_factory=list)
@@ -159,6 +164,7 @@ def holdings(tx: Connection, ws: Workspace, subject: Subject) -> Holdings:
         open_loops=ids(tx, small_loops(waits)),
         waiting_issues=ids_of(tx, said, waiting_issues),
         untriaged=len(ids_of(tx, said, untriaged)),
+        running=running(tx, ws, subject),
         items=list(dict.fromkeys([*in_quarantine(tx, ws, mine), *ids_of(tx, mine, versions)])),
         bodies=list(dict.fromkeys([*ids_of(tx, subject.loops, bodies), *openings(tx, opened)])),
         messages=ids_of(tx, told, telling_messages),
@@ -215,6 +221,16 @@ def untriaged(said: Sequence[str]) -> Select[Any]:
     waits = BATCHES.c.done_at.is_(None) & (FEEDBACK.c.ordinal >= BATCHES.c.position)
     batches = FEEDBACK.join(BATCHES, BATCHES.c.id == FEEDBACK.c.batch_id)
     return select(FEEDBACK.c.id).select_from(batches).where(FEEDBACK.c.id.in_(said), waits)
+
+
+def running(tx: Connection, ws: Workspace, subject: Subject) -> int:
+    """Conversations of theirs that are delivered while they run."""
+    parsers = {spec.name: compile_parser(spec) for spec in ws.sources.values() if spec.follow}
+    columns = select(CONVERSATIONS.c.source, CONVERSATIONS.c.record)
+    rows = tx.execute(columns.where(CONVERSATIONS.c.ended_at.is_(None))) if parsers else ()
+    heard = (as_item(parsers[row.source], row.record) for row in rows if row.source in parsers)
+    said = [item for item in heard if item is not None]
+    return sum(customer in subject.customers for customer in customers_of(tx, ws, said))
 
 
 def versions(items: Sequence[str]) -> Select[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 
 from loopwright.db import retry_conflicts
-from loopwright.errors import TransitionRefused
+from loopwright.errors import InputError, TransitionRefused
 from loopwright.history.envelope import Actor
 from models.base import table
 from models.kinds import CallOutcome, EventKind, LoopState, Outcome, Way
@@ -63,13 +63,17 @@ def called(
     recording: str,
     actor: Actor,
     now: datetime,
+    call_at: datetime | None = None,
 ) -> str:
     """Record a call that brought no answer; after the policy's contacts, a wrong number or a
-    refusal the loop closes as unverified. The loop may be named by its id's end; returns its id.
+    refusal the loop closes as unverified. `call_at`: when a customer asked to be called later. The
+    loop may be named by its id's end; returns its id.
 
-    Raises InputError for a loop without a customer of its own, TransitionRefused where no question
-    is open.
+    Raises InputError for a loop without a customer of its own and for a time that nobody may wish,
+    TransitionRefused where no question is open.
     """
+    if call_at is not None:
+        check_wish(ws, outcome, call_at, now)
     with ws.db.read() as tx:
         loop = match_id(tx, LOOPS, loop_id, "loop")
 
@@ -82,11 +86,23 @@ def called(
                     f"no question to the customer of loop {loop} is open",
                     "`loopwright loop calls` lists whom to call",
                 )
-            made = call_made(ws, row, asked, outcome, recording, actor, now)
+            made = call_made(ws, row, asked, outcome, recording, actor, now, call_at)
             change(tx, stamped(ws, made), now)
 
     retry_conflicts(attempt)
     return loop
+
+
+def check_wish(ws: Workspace, outcome: CallOutcome, call_at: datetime, now: datetime) -> None:
+    """Only who asked for it, and no later than a silence would be waited for: a call that is put
+    off and off is none."""
+    if outcome is not CallOutcome.CALL_LATER:
+        raise InputError(f"{outcome} is no wish to be called later", "leave out the time")
+    if not now < call_at <= now + silence(ws):
+        days = silence(ws).days
+        raise InputError(
+            "this is no time for the next call", f"give one from now on, within {days} days"
+        )
 
 
 def call_made(
@@ -97,10 +113,11 @@ def call_made(
     recording: str,
     actor: Actor,
     now: datetime,
+    call_at: datetime | None,
 ) -> list[Change]:
     """The call, and the loop's end where nobody calls again."""
     rulebook = ws.published.documents.rulebook
-    next_call = now + timedelta(hours=rulebook.call_again_hours)
+    next_call = call_at or now + timedelta(hours=rulebook.call_again_hours)
     by_call = asked.via == Way.CALL
     data = {
         "verification": asked.id,

@@ -2,7 +2,7 @@
 why; and answers that their own words contradict."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -115,6 +115,31 @@ def test_who_asks_to_be_called_later_is(ws: Workspace) -> None:
         no_answer(ws, loop, LATER + day * DAY, "call_later")
     assert listed(ws) == [(loop, 3, "call_later")]
     assert sound(ws.db)
+
+
+def test_a_wished_time_is_kept(ws: Workspace) -> None:
+    loop = asked(ws, **PHONE)
+    wish = LATER + 3 * DAY
+    called(ws, loop, CallOutcome.CALL_LATER, "", OPS, LATER, wish)
+    assert one(ws.db, Verification).call_at == wish
+    assert one(ws.db, Verification).due_at == wish + SILENCE
+    assert sound(ws.db)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "wish"),
+    [
+        (CallOutcome.BUSY, LATER + DAY),
+        (CallOutcome.CALL_LATER, LATER),
+        (CallOutcome.CALL_LATER, LATER + SILENCE + DAY),
+    ],
+)
+def test_a_time_that_nobody_may_wish(ws: Workspace, outcome: CallOutcome, wish: datetime) -> None:
+    loop = asked(ws, **PHONE)
+    with pytest.raises(InputError) as caught:
+        called(ws, loop, outcome, "", OPS, LATER, wish)
+    assert caught.value.fix
+    assert listed(ws) == [(loop, 0, None)]
 
 
 def test_a_call_nobody_made_closes_nothing(ws: Workspace) -> None:

@@ -14,23 +14,28 @@ from sqlalchemy import Connection, insert
 
 import tasks.intake.conversations as conversations
 import tasks.intake.follow as follow
-from loopwright.errors import ConflictError, InputError
+from loopwright.errors import ConflictError, InputError, TransitionRefused
 from models.absence import Absence
 from models.base import table
 from models.conversation import Conversation, FollowedFile
 from models.feedback import Feedback, Quarantine, RawItem
 from models.history import HistoryEvent
+from models.kinds import Authority
 from models.loop import Loop
 from models.message import Message
 from models.red_alert import RedAlert
 from tasks.intake.ingest import IntakeTaken, ingest_file
 from tasks.intake.pull import pull_source
 from tasks.messages.deliver import deliver_lease
+from tasks.privacy.erase import Order, erase
+from tasks.privacy.personal import find_subject
 from tasks.routing.red_channel import judge_alert, list_alerts, timeliness
 from tasks.sweeps import ingest_feedback
 from tasks.workspace import Workspace
 from tests.cast import (
+    AUDIT,
     DAY,
+    FEE,
     HOUR,
     LOGIN,
     NOON,
@@ -194,6 +199,7 @@ def test_a_rotated_file_goes_on_where_it_was(ws: Workspace) -> None:
 
 
 FIRST = "你好"
+ORDER = Order(Authority.CUSTOMER_REQUEST, "客户来函申请", AUDIT)
 
 
 def test_silence_ends_a_conversation(ws: Workspace) -> None:
@@ -425,6 +431,23 @@ def test_one_worker_at_a_time_looks_at_what_a_file_has_grown_by(
         worker.join()
     assert sorted(f.stored for f in rows(ws.db, FollowedFile)) == [1, 2]
     assert one(ws.db, Feedback).text == f"{LOGIN}\n好"
+
+
+def test_nobody_is_erased_while_they_speak(ws: Workspace) -> None:
+    """What they say next would come in after the erasure."""
+    take_in(ws, {"text": FEE, "customer": "KH1"}, {"text": FEE, "customer": "KH2"})
+    grow(ws, segment("C1", 1, LOGIN, customer="KH1"))
+    pull(ws)
+    with ws.db.read() as tx:
+        speaker, other = (find_subject(tx, ws, keys=[("number", key)]) for key in ("KH1", "KH2"))
+    with pytest.raises(TransitionRefused, match="still run") as caught:
+        erase(ws, speaker, ORDER, NOON + HOUR, close=True)
+    assert caught.value.fix
+    assert erase(ws, other, ORDER, NOON + HOUR, close=True).items == 1
+    grow(ws, segment("C1", 2, "好", end=True))
+    pull(ws, NOON + MINUTE)
+    triage(ws, NOON + HOUR)
+    assert erase(ws, speaker, ORDER, NOON + HOUR, close=True).items == 2
 
 
 def test_the_sweep_follows_too(ws: Workspace) -> None:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from console.commands.loop.clocks import moment_in
 from console.terminal import (
     AsJson,
     DryRun,
@@ -154,6 +155,10 @@ def called(
     ],
     person: Person,
     recording: Recording = "",
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="ISO", help="With call-later: when the customer wished it."),
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -164,7 +169,9 @@ def called(
     ended = choose(CallOutcome, outcome, "--outcome")
     act(
         person,
-        lambda ws, by, now: call_backs.called(ws, loop, ended, recording, by, now),
+        lambda ws, by, now: call_backs.called(
+            ws, loop, ended, recording, by, now, moment_in(ws, at) if at else None
+        ),
         "call about {} noted",
         dry_run=dry_run,
         as_json=as_json,
