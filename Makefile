@@ -26,8 +26,10 @@ demo: setup ## The main job on example feedback; DATA=folder takes files of real
 	@$(BIN)/loopwright demo $(if $(DATA),--data $(DATA))
 
 .PHONY: test
+# Tests wait for the disk and for other processes about a third of their time: three workers keep
+# two cores busy.
 test: setup ## All tests but the full-scale figures
-	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not prove" -n 3 --dist loadfile
 
 .PHONY: lint
 lint: $(VENV)/.installed ## ruff and mypy

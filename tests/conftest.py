@@ -27,9 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.parent.name == "integration":
             item.add_marker(pytest.mark.filterwarnings("error"))
             # Collected during one test, it may have been left open by any test before.
-            item.add_marker(
-                pytest.mark.filterwarnings("default:.*psycopg.Connection:ResourceWarning")
-            )
+            for left_open in (".*psycopg.Connection", "unclosed .socket"):
+                item.add_marker(pytest.mark.filterwarnings(f"default:{left_open}:ResourceWarning"))
 
 
 @dataclass
