@@ -81,8 +81,10 @@ class Stage:
     def act(self, plans: Sequence[Plan], now: datetime) -> None:
         """Do what is planned for now; plans of one kind go together in sets."""
         ordered = sorted(plans)
-        self.answer_tickets([p for p in ordered if p.act in TICKET_ACTS], now)
+        # First, for a ticket that is done is at nobody's hand: who is killed in between would not
+        # know that a word to its customer is owed.
         self.tell_customers([p for p in ordered if p.act in TOLD], now)
+        self.answer_tickets([p for p in ordered if p.act in TICKET_ACTS], now)
         self.answer_questions([p for p in ordered if p.act == "answer"], now)
         for plan in ordered:
             if plan.act in ONE_BY_ONE:
