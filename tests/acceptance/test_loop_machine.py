@@ -96,6 +96,11 @@ class World:
         found = answers.doubts(self.ws)
         return found[self.one % len(found)]["loop"] if found else self.loop().id
 
+    def disputed(self) -> str:
+        """A loop that departments disagree on, else one that no rule decided; any where none is."""
+        found = rows(self.ws.db, Loop, arbitration=True) or rows(self.ws.db, Loop, state="triage")
+        return found[self.one % len(found)].id if found else self.loop().id
+
     def ticket(self) -> Any:
         found = rows(self.ws.db, Ticket)
         return found[self.one % len(found)]
@@ -222,7 +227,7 @@ ACTS: Mapping[str, Act] = {
     "reject": lambda w: hand_off.reject(w.ws, w.ticket().id, "不归", w.unit(), LI, w.now),
     "transfer": lambda w: hand_off.transfer(w.ws, w.ticket().id, w.unit(), "归他", LI, w.now),
     "resolve": lambda w: hand_off.resolve(w.ws, w.ticket().id, "C01", "已办", ZHANG, w.now),
-    "decide": lambda w: decide.decide_loop(w.ws, w.loop().id, w.unit(), OPS, w.now),
+    "decide": lambda w: decide.decide_loop(w.ws, w.disputed(), w.unit(), OPS, w.now),
     "withdraw": lambda w: decide.withdraw(w.ws, w.loop().id, "算了", OPS, w.now),
     "unfounded": lambda w: decide.close_unfounded(w.ws, w.loop().id, "查无", OPS, w.now),
     "answer": answer,
