@@ -141,8 +141,9 @@ def record_refusal(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
     for say in (append_refusal, warn_operations):
         try:
             say(ws, refusal, now)
-        except (DatabaseError, ValueError, IndexError) as error:
-            # A signer may have no right to write, and a broken head takes nothing more.
+        except (DatabaseError, EnvironmentFault, ValueError, IndexError) as error:
+            # A signer may have no right to write, a broken head takes nothing more, and without
+            # documents there are no operations.
             log.error("history.refusal_unrecorded", error=type(error).__name__)
 
 

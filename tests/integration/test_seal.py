@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select, text, update
 
+from loopwright.db import Database
 from loopwright.errors import EnvironmentFault, FindingError, InputError
 from loopwright.history import note, tree
 from loopwright.history.append import append, head
@@ -29,6 +30,7 @@ from loopwright.history.note import Checkpoint, SigningKey
 from loopwright.history.proof import verify_consistency
 from loopwright.history.verify import verify
 from loopwright.ids import uuid7
+from loopwright.migrate import upgrade
 from models.base import table
 from models.history import AuditCheckpoint, AuditHead, EventBody, HistoryEvent
 from models.kinds import EventKind
@@ -45,7 +47,7 @@ from tasks.audit.seal_history import (
 )
 from tasks.sweeps import seal_history, waiting
 from tasks.workspace import Workspace
-from tests.cast import NOON, OPS, lift_guards, number_of, open_some, rows, sound
+from tests.cast import NOON, OPS, lift_guards, number_of, open_some, rows, settings_for, sound
 from tests.smtp_double import smtp
 from tests.wecom_double import wecom
 
@@ -258,6 +260,18 @@ def test_a_refusal_stands_in_the_history_until_the_next_checkpoint(sealing: Work
     assert seal(sealing, NOON)
     assert refusal(sealing) is None
     assert checked(sealing).ok
+
+
+@pytest.mark.breaks_history
+def test_a_refusal_stays_one_where_no_operations_are_published(empty_url: str, home: Path) -> None:
+    db = Database(empty_url)
+    upgrade(db, NOON)
+    ws = Workspace(settings_for(empty_url, home), db)
+    unpublished = Workspace(ws.settings.model_copy(update={"audit": audit(ws)}), db)
+    set_head(size=7)(unpublished)
+    with pytest.raises(SealRefused):
+        seal(unpublished, NOON)
+    db.close()
 
 
 def test_the_first_bad_event_is_named(sealing: Workspace) -> None:
@@ -716,7 +730,6 @@ def test_a_signer_needs_to_read_and_to_insert_checkpoints_only(
     )
     from sqlalchemy import event as sql_event
 
-    from loopwright.db import Database
 
     db = Database(url)
     sql_event.listen(db.engine, "begin", lambda c: c.exec_driver_sql("SET ROLE signer"))
