@@ -730,7 +730,6 @@ def test_a_signer_needs_to_read_and_to_insert_checkpoints_only(
     )
     from sqlalchemy import event as sql_event
 
-
     db = Database(url)
     sql_event.listen(db.engine, "begin", lambda c: c.exec_driver_sql("SET ROLE signer"))
     signer = Workspace(sealing.settings, db)
