@@ -294,6 +294,7 @@ class EventKind(StrEnum):
     PROGRAM_STARTED = "program.started"
     DATABASE_MIGRATED = "database.migrated"
     HISTORY_RESTORED = "history.restored"
+    HISTORY_KEY_RENEWED = "history.key_renewed"
     HISTORY_SEAL_REFUSED = "history.seal_refused"
     HISTORY_EXPORTED = "history.exported"
     CUSTOMER_ERASED = "customer.erased"

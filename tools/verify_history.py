@@ -3,6 +3,9 @@
 
     python3 verify_history.py BUNDLE.zip --key 'ORIGIN+KEYID+KEY' [--witness VKEY] [--since NOTE]
 
+Where the signing key was renewed, give every key as it was handed over, the present one first: it
+must have signed the last checkpoint, and each other checkpoint one of them.
+
 Exit code 0: proven, 1: refused (the first reason is said), 2: used wrongly. Needs Python 3.9+.
 Take this file and the key from the handover, never from where the bundle came from.
 
@@ -91,7 +94,18 @@ REASONS = {
     "key": ("公钥无效：{0}", "not a usable public key: {0}"),
     "note": ("检查点格式有误：{0}", "the checkpoint is badly formed: {0}"),
     "note_signature": ("{0} 的签名无效", "the signature of {0} is wrong"),
-    "note_unsigned": ("检查点没有 {0} 的签名", "the checkpoint is not signed by {0}"),
+    "note_unsigned": (
+        "检查点没有 {0} 的签名（若换过密钥，旧公钥也要用 --key 给出）",
+        "the checkpoint is not signed by {0} (where the key was renewed, add the former --key)",
+    ),
+    "note_former": (
+        "最后一个检查点不是由现用密钥（第一个 --key）签署，而是由更早的密钥",
+        "the last checkpoint is signed by a former key, not by the present one (the first --key)",
+    ),
+    "renewed": (
+        "历史在位置 {0} 换了密钥，大小为 {1} 的检查点却不是由新密钥签署",
+        "the history changed its key at position {0}, yet checkpoint {1} is not signed by that key",
+    ),
     "note_origin": ("检查点属于 {0!r}，不是 {1!r}", "the checkpoint is of {0!r}, not of {1!r}"),
     "note_order": ("检查点没有按大小递增", "the checkpoints do not grow"),
     "consistency": (
@@ -388,6 +402,15 @@ def read_key(vkey: str) -> Key:
         return Key(name, expected, Ed25519(typed[1:]), vkey)
     except ValueError as error:
         raise Refused("key", "--key", str(error)) from None
+
+
+def read_keys(vkeys: list[str]) -> list[Key]:
+    """The keys of one history, the present one first."""
+    keys = [read_key(vkey) for vkey in vkeys]
+    for key in keys:
+        if key.name != keys[0].name:
+            raise Refused("key", "--key", f"{key.name}, {keys[0].name}")
+    return keys
 
 
 def exact_base64(text: str) -> bytes:
@@ -800,6 +823,7 @@ class Found:
     loops: dict[str, int] = field(default_factory=dict)
     policies: set[str] = field(default_factory=set)
     published: dict[str, Any] = field(default_factory=dict)
+    renewals: list[tuple[int, str]] = field(default_factory=list)
     ids: array[int] = field(default_factory=lambda: array("q"))
     missing: dict[str, int] = field(default_factory=dict)
     erased: int = 0
@@ -883,6 +907,8 @@ def read_checkpoints(
             raise Refused("note_order", where)
         epoch = its
         found.append(checkpoint)
+    if keys[0].text not in found[-1].signers:
+        raise Refused("note_former", f"{CHECKPOINTS} {len(found)}")
     if epoch != manifest["epoch"]:
         raise Refused("manifest", MANIFEST, "epoch")
     return found
@@ -1013,6 +1039,8 @@ def go_through(bundle: Bundle, since: Checkpoint | None) -> Found:
             event = parse_event(line)
             seq = place.next(event, line)
             count_event(found, event)
+            if event["kind"] == "history.key_renewed":
+                found.renewals.append((seq, str(event["data"].get("key"))))
             if event["body"] is not None:
                 bodies.take(event, seq)
             if event["kind"] == "body.erased":
@@ -1210,6 +1238,14 @@ def check_documents(bundle: Bundle, found: Found) -> None:
             raise Refused("documents", f"{CONFIG}{publication}", publication)
 
 
+def check_renewals(bundle: Bundle, found: Found) -> None:
+    """From the event on that names a new key, no other key's checkpoint is believed."""
+    for checkpoint in bundle.checkpoints:
+        due = [renewal for renewal in found.renewals if renewal[0] < checkpoint.size]
+        if due and due[-1][1] not in checkpoint.signers:
+            raise Refused("renewed", CHECKPOINTS, due[-1][0], checkpoint.size)
+
+
 def check_totals(bundle: Bundle, found: Found) -> None:
     totals = {
         "events": found.events,
@@ -1257,6 +1293,7 @@ def verify(
     check_exported_after(bundle, found)
     check_hashes(bundle)
     check_documents(bundle, found)
+    check_renewals(bundle, found)
     check_totals(bundle, found)
     if since:
         check_since(bundle, since, found)
@@ -1402,7 +1439,8 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("bundle", type=Path, help="导出包 the bundle (zip)")
     parser.add_argument(
         "--key", action="append", required=True, metavar="VKEY",
-        help="公钥，取自包外 the public key, from outside the bundle: ORIGIN+KEYID+KEY",
+        help="公钥，取自包外；换过密钥则逐个给出，现用的在前 the public key, from outside the"
+        " bundle: ORIGIN+KEYID+KEY; where it was renewed every one, the present one first",
     )  # fmt: skip
     parser.add_argument(
         "--witness", action="append", default=[], metavar="VKEY",
@@ -1418,7 +1456,7 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     given = options(arguments)
     try:
-        keys = [read_key(key) for key in given.key]
+        keys = read_keys(given.key)
         witnesses = [read_key(key) for key in given.witness]
         since = read_since(given.since, keys) if given.since else None
         given.bundle.open("rb").close()

@@ -24,7 +24,8 @@ from loopwright.errors import InputError
 
 if TYPE_CHECKING:
     from loopwright.history.envelope import Actor
-    from loopwright.history.note import PublicKey, SigningKey
+    from loopwright.history.keys import Signer
+    from loopwright.history.note import SigningKey
     from loopwright.history.verify import Report
     from loopwright.settings import Settings
     from tasks.audit.bundle_part import Asked
@@ -36,9 +37,13 @@ NAME = "audit"
 app = typer.Typer(no_args_is_help=True)
 
 
-Vkey = Annotated[
-    str | None,
-    typer.Option("--key", metavar="VKEY", help="The signer's public key, as handed over."),
+Vkeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="VKEY",
+        help="The signer's public key, as handed over; once more for each it had before.",
+    ),
 ]
 
 
@@ -48,7 +53,7 @@ def verify(
         Path | None,
         typer.Option("--checkpoint", help="Checkpoints kept outside: one note or a whole file."),
     ] = None,
-    key: Vkey = None,
+    key: Vkeys = None,
     as_json: AsJson = False,
 ) -> None:
     """Recompute every leaf, the root and all checkpoints; exit 1 at the first thing wrong."""
@@ -58,7 +63,7 @@ def verify(
     from tasks.audit.witness import checkpoints_in
 
     with workspace() as ws:
-        signer = public_key(ws.settings, key, required=checkpoint is not None)
+        signer = who_signs(ws.settings, key, required=checkpoint is not None)
         outside = checkpoints_in(checkpoint, signer) if checkpoint and signer else []
         with ws.db.read() as tx:
             report = verify_history(tx, signer, outside)
@@ -67,23 +72,25 @@ def verify(
     sys.exit(0 if report.ok else 1)
 
 
-def public_key(settings: "Settings", text: str | None, *, required: bool) -> "PublicKey | None":
-    """The key on the command line, else the installation's own. Raises InputError."""
-    from tasks.audit.seal_history import signing_key
+def who_signs(settings: "Settings", keys: list[str] | None, *, required: bool) -> "Signer | None":
+    """The keys on the command line, else the installation's own. Raises InputError."""
+    from tasks.audit.seal_history import known_signer
 
-    if text is not None:
-        return parse_key(text)
-    own = signing_key(settings)
+    if keys:
+        return parse_keys(keys)
+    own = known_signer(settings)
     if own is None and required:
         raise InputError("there is no key to check signatures with", "add --key VKEY")
-    return own.public if own else None
+    return own
 
 
-def parse_key(text: str) -> "PublicKey":
+def parse_keys(keys: list[str]) -> "Signer":
+    """The present key first. Raises InputError."""
+    from loopwright.history.keys import Signer
     from loopwright.history.note import NoteError, PublicKey
 
     try:
-        return PublicKey.parse(text)
+        return Signer(tuple(map(PublicKey.parse, keys)))
     except NoteError as error:
         fix = "give it as `loopwright audit key --public` prints it"
         raise InputError(f"--key: {error}", fix) from None
@@ -221,7 +228,14 @@ def witness(
         Path,
         typer.Argument(metavar="CHECKPOINT_FILE", help="What `audit checkpoint --since` printed."),
     ],
-    key: Annotated[str, typer.Option("--key", metavar="VKEY", help="The history's public key.")],
+    key: Annotated[
+        list[str],
+        typer.Option(
+            "--key",
+            metavar="VKEY",
+            help="The history's public key; once more for each it had before.",
+        ),
+    ],
     own_key: Annotated[Path, typer.Option("--own-key", help="Your own key's file.")],
     keep: Annotated[Path, typer.Option("--keep", help="Where your last checkpoint is kept.")],
     restored: Annotated[
@@ -234,7 +248,7 @@ def witness(
     from tasks.audit.witness import countersign
 
     own = read_key(own_key)
-    note, found = countersign(given, parse_key(key), own, keep, restored=restored)
+    note, found = countersign(given, parse_keys(key), own, keep, restored=restored)
     document = {"note": note, "origin": found.origin, "size": found.size, "root": found.root.hex()}
     emit(document, as_json, lambda: print_exactly(note))
 
@@ -246,7 +260,7 @@ def restored(
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="The newest checkpoint kept outside.")
     ] = None,
-    key: Vkey = None,
+    key: Vkeys = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -256,13 +270,38 @@ def restored(
     from tasks.audit.witness import checkpoints_in
 
     with workspace(dry_run=dry_run) as ws:
-        signer = public_key(ws.settings, key, required=checkpoint is not None)
+        signer = who_signs(ws.settings, key, required=checkpoint is not None)
         given = checkpoints_in(checkpoint, signer) if checkpoint and signer else []
         published = newest_outside(ws.settings.audit.append_to, signer) if signer else None
         outside = given[-1] if given else published
         epoch = restored(ws, reason, actor(ws, person), utc_now(), outside)
     document = {"epoch": epoch, "outside": outside.size if outside else None}
     emit(document, as_json, lambda: say(f"✓ 纪元 / epoch {epoch}"))
+
+
+@app.command()
+def renewed(
+    to: Annotated[str, typer.Option("--to", metavar="VKEY", help="The new public key.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why: its time, a loss, a theft.")],
+    person: Person,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """换密钥 / Put on record that a new key signs from here on; then give it to the signer."""
+    from loopwright.now import utc_now
+    from tasks.audit.seal_history import renewed
+
+    key = parse_keys([to]).keys[0]
+    with workspace(dry_run=dry_run) as ws:
+        renewed(ws, key, reason, actor(ws, person), utc_now())
+    emit({"key": to, "dry_run": dry_run}, as_json, lambda: tell_renewed(to, dry_run=dry_run))
+
+
+def tell_renewed(vkey: str, *, dry_run: bool) -> None:
+    say(f"{'○' if dry_run else '✓'} {vkey}")
+    say("  签名者：audit.key_file 换成新密钥，旧公钥加入 audit.former_keys；公钥书面交给审计")
+    say("  The signer: audit.key_file is the new key, audit.former_keys gains the old public key;")
+    say("  hand the new public key to the auditors in writing")
 
 
 @app.command()

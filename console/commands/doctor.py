@@ -234,7 +234,14 @@ def check_templates(settings: "Settings") -> str:
 def check_history(settings: "Settings") -> str:
     """Sealing goes on, and what was sealed leaves the house."""
     from tasks.audit.publish_checkpoints import not_taken, ways
-    from tasks.audit.seal_history import KEY_FIX, refusal, signing_key, unsealed
+    from tasks.audit.seal_history import (
+        KEY_FIX,
+        RENEW_FIX,
+        key_problem,
+        refusal,
+        signing_key,
+        unsealed,
+    )
     from tasks.workspace import Workspace
 
     key = signing_key(settings)
@@ -244,6 +251,8 @@ def check_history(settings: "Settings") -> str:
     if refused:
         fix = "keep the database as it is; see «Checkpoints» in docs/operate.md"
         raise EnvironmentFault(f"sealing is refused: {refused}", fix)
+    if problem := key and key_problem(ws, key.public):
+        raise EnvironmentFault(f"nothing is signed: {problem}", RENEW_FIX)
     if late:
         fix = "mend the way out; it is tried again at every run of seal_history"
         raise EnvironmentFault(f"no checkpoint gets to {', '.join(late)}", fix)

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, select
 from loopwright.errors import FindingError
 from loopwright.history import note, tree
 from loopwright.history.append import EVENTS, head
-from loopwright.history.note import Checkpoint, NoteError, PublicKey
+from loopwright.history.keys import Signer, renewals_in
+from loopwright.history.note import Checkpoint, NoteError
 from loopwright.history.tree import leaf_hash
 from models.base import table
 from models.history import AuditCheckpoint
@@ -27,7 +28,8 @@ SEPARATOR = "\x1e\n"
 """Between notes in one file; no note can hold it."""
 
 PROBLEMS = {
-    "checkpoint": "最后的检查点本身不成立 / the last checkpoint itself does not hold",
+    "checkpoint": "最后的检查点本身不成立，或由未知密钥签署"
+    " / the last checkpoint itself does not hold, or an unknown key signed it",
     "truncated": "历史短于已签署的检查点 / the history is shorter than what was signed",
     "event": "事件缺失或被改动 / an event is missing or was changed",
     "head": "事件推不出头部 / the stored events do not give the head",
@@ -91,7 +93,7 @@ def epoch_in(data: str) -> int:
     return number if isinstance(number, int) else 1
 
 
-def proven_head(tx: Connection, last: Any | None, key: PublicKey) -> tuple[int, list[bytes]]:
+def proven_head(tx: Connection, last: Any | None, signer: Signer) -> tuple[int, list[bytes]]:
     """Size and frontier of the head, which extends the last checkpoint. Raises SealRefused."""
     try:
         size, frontier = head(tx)
@@ -100,7 +102,7 @@ def proven_head(tx: Connection, last: Any | None, key: PublicKey) -> tuple[int, 
     if last is None:
         start, base = 0, list[bytes]()
     else:
-        start, base = last.size, believed(last, key)
+        start, base = last.size, believed(tx, last, signer)
     if size < start:
         raise refused("truncated", last)
     for leaves in checked_leaves(tx, last, start, size):
@@ -111,12 +113,12 @@ def proven_head(tx: Connection, last: Any | None, key: PublicKey) -> tuple[int, 
     return size, frontier
 
 
-def believed(last: Any, key: PublicKey) -> list[bytes]:
+def believed(tx: Connection, last: Any, signer: Signer) -> list[bytes]:
     """The frontier of a stored checkpoint whose note we signed and which is the row's own."""
-    expected = Checkpoint(note.origin_line(key.name, last.epoch), last.size, last.root)
+    expected = Checkpoint(note.origin_line(signer.name, last.epoch), last.size, last.root)
     try:
         frontier = tree.unpack(last.frontier)
-        signed = note.verify(last.note, key)
+        signed = signer.signed(last.note, renewals_in(tx))
     except (NoteError, ValueError):
         raise refused("checkpoint", last) from None
     if signed != expected or not is_frontier(frontier, last.size, last.root):
@@ -180,14 +182,6 @@ def compare_outside(tx: Connection, outside: Checkpoint, size: int, now_epoch: i
     stored = tx.execute(select(CHECKPOINTS.c.root).where(same)).scalar()
     if stored != outside.root and root_at(tx, outside.size) != outside.root:
         raise SealRefused("outside differs", outside_epoch, outside.size)
-
-
-def signed_by(text: str, key: PublicKey, *others: PublicKey) -> Checkpoint:
-    """The checkpoint of the key's own history in a note. Raises NoteError for any other."""
-    checkpoint = note.verify(text, key, *others)
-    if note.split_origin(checkpoint.origin)[0] != key.name:
-        raise NoteError(f"{key.name} signed a checkpoint of {checkpoint.origin}")
-    return checkpoint
 
 
 def split_notes(text: str) -> list[str]:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, select
 
 from loopwright.history import note, tree
 from loopwright.history.checkpoints import CHECKPOINTS, epoch_in, is_frontier
-from loopwright.history.note import Checkpoint, Note, NoteError, PublicKey
+from loopwright.history.keys import Renewal, Signer, key_in
+from loopwright.history.note import Checkpoint, Note, NoteError
 from models.kinds import EventKind
 
 HELD = "held"
@@ -35,11 +36,12 @@ class Verdict:
 
 @dataclass
 class Landmarks:
-    """The roots at the sizes that are asked for, and where restores opened epochs."""
+    """The roots at the sizes that are asked for, where restores opened epochs, and keys changed."""
 
     sizes: frozenset[int]
     roots: dict[int, bytes] = field(default_factory=lambda: {0: tree.EMPTY_ROOT})
     restores: list[tuple[int, int]] = field(default_factory=list)
+    renewals: list[Renewal] = field(default_factory=list)
     size: int = 0
 
     def pass_by(self, row: Mapping[str, Any], frontier: Sequence[bytes]) -> None:
@@ -49,6 +51,8 @@ class Landmarks:
             self.roots[self.size] = tree.root(frontier)
         if row["kind"] == EventKind.HISTORY_RESTORED:
             self.restores.append((row["seq"], epoch_in(row["data"])))
+        if row["kind"] == EventKind.HISTORY_KEY_RENEWED:
+            self.renewals.append((row["seq"], key_in(row["data"])))
 
     def epoch_at(self, size: int) -> int:
         """The epoch in which a checkpoint of this size would be signed."""
@@ -72,20 +76,18 @@ def stored_rows(tx: Connection) -> Sequence[Any]:
     return tx.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.epoch, CHECKPOINTS.c.size)).all()
 
 
-def wrong_row(row: Any, marks: Landmarks, key: PublicKey | None) -> str | None:
+def wrong_row(row: Any, marks: Landmarks, signer: Signer | None) -> str | None:
     """What is wrong with one stored checkpoint, or None."""
     try:
         said = Checkpoint.parse(Note.parse(row.note).text)
-        if key is not None:
-            note.verify(row.note, key)
+        if signer is not None:
+            signer.signed(row.note, marks.renewals)
         frontier = tree.unpack(row.frontier)
     except (NoteError, ValueError) as error:
         return str(error)
-    name, epoch = note.split_origin(said.origin)
+    epoch = epoch_of(said)
     if (epoch, said.size, said.root) != (row.epoch, row.size, row.root):
         return "the columns differ from the note"
-    if key is not None and name != key.name:
-        return f"its origin is {name}, not {key.name}"
     if not is_frontier(frontier, row.size, row.root):
         return "the frontier does not hash to the root"
     if row.size > marks.size:
@@ -98,12 +100,12 @@ def wrong_row(row: Any, marks: Landmarks, key: PublicKey | None) -> str | None:
 
 
 def wrong_stored(
-    rows: Sequence[Any], marks: Landmarks, key: PublicKey | None
+    rows: Sequence[Any], marks: Landmarks, signer: Signer | None
 ) -> tuple[int, str] | None:
     """The first stored checkpoint that does not agree: from where on it may be wrong, and what."""
     agreed = 0
     for row in rows:
-        if problem := wrong_row(row, marks, key):
+        if problem := wrong_row(row, marks, signer):
             return min(agreed, marks.size), f"checkpoint {row.size} of epoch {row.epoch}: {problem}"
         agreed = row.size
     return None

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, func, select
 from loopwright.history import tree
 from loopwright.history.append import head
 from loopwright.history.envelope import canonical, timestamp
-from loopwright.history.note import Checkpoint, PublicKey
+from loopwright.history.keys import Signer
+from loopwright.history.note import Checkpoint
 from loopwright.history.signed import Landmarks, Verdict, judge, stored_rows, worst, wrong_stored
 from models.base import table
 from models.history import EventBody, HistoryEvent
@@ -70,11 +71,11 @@ class Erasures:
 
 
 def verify(
-    tx: Connection, key: PublicKey | None = None, outside: Sequence[Checkpoint] = ()
+    tx: Connection, signer: Signer | None = None, outside: Sequence[Checkpoint] = ()
 ) -> Report:
     """Check every event in order against its envelope, the tree, the head and all checkpoints.
 
-    `key` is whose signature the stored checkpoints must carry. `outside` were kept elsewhere, their
+    `signer` is who must have signed the stored checkpoints. `outside` were kept elsewhere, their
     signatures already verified; the report has a verdict on each.
     """
     frontier: list[bytes] = []
@@ -98,7 +99,7 @@ def verify(
     where, what = (
         erasures.wrong()
         or wrong_end(tx, size, frontier, bodies)
-        or wrong_stored(signed, marks, key)
+        or wrong_stored(signed, marks, signer)
         or wrong_outside(verdicts)
         or (None, None)
     )

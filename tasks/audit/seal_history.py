@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from loopwright.errors import EnvironmentFault, InputError
@@ -28,12 +28,12 @@ from loopwright.history.checkpoints import (
     leaves,
     newest,
     proven_head,
-    signed_by,
     split_notes,
 )
 from loopwright.history.envelope import SYSTEM, Actor, Event
 from loopwright.history.envelope import seal as seal_event
-from loopwright.history.note import Checkpoint, NoteError, PublicKey, SigningKey
+from loopwright.history.keys import Signer, named_at, renewals_in
+from loopwright.history.note import Checkpoint, Note, NoteError, PublicKey, SigningKey
 from loopwright.history.proof import Subtrees, consistency_proof
 from loopwright.history.witness import Proof
 from loopwright.ids import uuid7
@@ -44,7 +44,13 @@ from tasks.change import NewMessage, message_row
 from tasks.messages.outbox import insert_once
 from tasks.workspace import Workspace
 
+OLDEST = (CHECKPOINTS.c.epoch, CHECKPOINTS.c.size)
+USED_KEY = (
+    "this key has signed before",
+    "a key that was replaced is never believed again: `loopwright audit key` makes a new one",
+)
 TAIL_BYTES = 1 << 16
+RENEW_FIX = "`loopwright audit renewed` puts a new key on record; see docs/operate.md"
 KEY_FIX = "`loopwright audit key` makes one; see docs/operate.md"
 
 
@@ -65,15 +71,30 @@ def signing_key(settings: Settings) -> SigningKey | None:
     return key
 
 
+def known_signer(settings: Settings) -> Signer | None:
+    """The own key and those before it, by which checkpoints are believed here; None without a key.
+
+    Raises InputError or EnvironmentFault for a bad one.
+    """
+    own = signing_key(settings)
+    if own is None:
+        return None
+    try:
+        former = map(PublicKey.parse, settings.audit.former_keys)
+        return Signer((own.public, *former))
+    except NoteError as error:
+        raise EnvironmentFault(f"audit.former_keys: {error}", "see docs/operate.md") from None
+
+
 def seal(ws: Workspace, now: datetime) -> Checkpoint | None:
     """Sign and store a checkpoint of what is new. None when nothing is, when there is no key, or
     when another process was quicker. Raises SealRefused, a FindingError."""
-    key = signing_key(ws.settings)
-    if key is None:
+    key, signer = signing_key(ws.settings), known_signer(ws.settings)
+    if key is None or signer is None:
         log.info("history.unsealed", reason="no key")
         return None
     try:
-        row = sealed_row(ws, key, now)
+        row = sealed_row(ws, key, signer, now)
     except SealRefused as refusal:
         record_refusal(ws, refusal, now)
         raise
@@ -83,12 +104,16 @@ def seal(ws: Workspace, now: datetime) -> Checkpoint | None:
     return Checkpoint(note.origin_line(key.name, row["epoch"]), row["size"], row["root"])
 
 
-def sealed_row(ws: Workspace, key: SigningKey, now: datetime) -> dict[str, Any] | None:
+def sealed_row(
+    ws: Workspace, key: SigningKey, signer: Signer, now: datetime
+) -> dict[str, Any] | None:
     """The next checkpoint, or None when nothing is new."""
-    outside = newest_outside(ws.settings.audit.append_to, key.public)
+    outside = newest_outside(ws.settings.audit.append_to, signer)
     with ws.db.read() as tx:
         last = newest(tx)
-        size, frontier = proven_head(tx, last, key.public)
+        size, frontier = proven_head(tx, last, signer)
+        if problem := unexpected_key(tx, last, size, key.public):
+            raise EnvironmentFault(f"not signed: {problem}", RENEW_FIX)
         number = epoch(tx)
         if outside is not None:
             compare_outside(tx, outside, size, number)
@@ -106,6 +131,22 @@ def sealed_row(ws: Workspace, key: SigningKey, now: datetime) -> dict[str, Any] 
     }
 
 
+def unexpected_key(tx: Connection, last: Any | None, size: int, own: PublicKey) -> str | None:
+    """Why the key may not sign yet, or None: that another key signs is on record first."""
+    named = named_at(size, renewals_in(tx))
+    if named is not None:
+        return None if named == str(own) else "the history names another key than this process has"
+    if last is None or Note.parse(last.note).signers([own]):
+        return None
+    return "another key than that of this process signed the last checkpoint"
+
+
+def key_problem(ws: Workspace, own: PublicKey) -> str | None:
+    """Why the key would not sign the history as it stands."""
+    with ws.db.read() as tx:
+        return unexpected_key(tx, newest(tx), head(tx)[0], own)
+
+
 def store(ws: Workspace, row: dict[str, Any]) -> bool:
     """Whether it was stored; another sealer's of the same size says the same."""
     try:
@@ -116,8 +157,8 @@ def store(ws: Workspace, row: dict[str, Any]) -> bool:
     return True
 
 
-def newest_outside(path: Path | None, key: PublicKey) -> Checkpoint | None:
-    """The last checkpoint in the published file that the key signed, if it can be read."""
+def newest_outside(path: Path | None, signer: Signer) -> Checkpoint | None:
+    """The last checkpoint in the published file of the signer, if it can be read."""
     if path is None:
         return None
     try:
@@ -130,7 +171,7 @@ def newest_outside(path: Path | None, key: PublicKey) -> Checkpoint | None:
         return None
     for text in reversed(split_notes(tail)):
         with suppress(NoteError):
-            return signed_by(text, key)
+            return signer.signed(text)
     return None
 
 
@@ -183,6 +224,33 @@ def restored(
         event = Event(uuid7(), kind, now, actor, data, run=ws.run, body={"reason": reason})
         append(tx, [seal_event(event)])
     return number
+
+
+def renewed(ws: Workspace, key: PublicKey, reason: str, actor: Actor, now: datetime) -> None:
+    """Say that from here on another key signs.
+
+    Raises InputError for a key of another history and for one that has been named before: a key
+    that was replaced is never believed again.
+    """
+    with ws.db.begin() as tx:
+        if first := tx.execute(select(CHECKPOINTS.c.note).order_by(*OLDEST).limit(1)).scalar():
+            refuse_old_key(Note.parse(first), key)
+        if str(key) in {vkey for _, vkey in renewals_in(tx)}:
+            raise InputError(*USED_KEY)
+        kind = EventKind.HISTORY_KEY_RENEWED.value
+        data = {"key": str(key)}
+        event = Event(uuid7(), kind, now, actor, data, run=ws.run, body={"reason": reason})
+        append(tx, [seal_event(event)])
+
+
+def refuse_old_key(first: Note, key: PublicKey) -> None:
+    """Only the first of a history's keys is named by no event; the first checkpoint carries it."""
+    name, _ = note.split_origin(Checkpoint.parse(first.text).origin)
+    if name != key.name:
+        fix = f"make the key under that name: `loopwright audit key --origin {name} --out FILE`"
+        raise InputError(f"this history is called {name}, not {key.name}", fix)
+    if first.signers([key]):
+        raise InputError(*USED_KEY)
 
 
 def newest_proof(ws: Workspace, since: int | None) -> Proof:

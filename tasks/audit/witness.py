@@ -5,23 +5,24 @@ from pathlib import Path
 
 from loopwright.errors import InputError
 from loopwright.history import witness
-from loopwright.history.checkpoints import SEPARATOR, signed_by, split_notes
-from loopwright.history.note import Checkpoint, Note, NoteError, PublicKey, SigningKey
+from loopwright.history.checkpoints import SEPARATOR, split_notes
+from loopwright.history.keys import Signer
+from loopwright.history.note import Checkpoint, Note, NoteError, SigningKey
 from loopwright.history.witness import Proof
 
 
 def countersign(
-    given: Path, key: PublicKey, own: SigningKey, keep: Path, *, restored: bool
+    given: Path, signer: Signer, own: SigningKey, keep: Path, *, restored: bool
 ) -> tuple[str, Checkpoint]:
     """The note with our line added, after it was kept, and what it says.
 
-    Raises NoteError for one that `key` did not sign, WitnessRefused for one that must not be
-    signed after what `keep` holds, InputError for files that cannot be read.
+    Raises NoteError for one that the signer's present key did not sign, WitnessRefused for one that
+    must not be signed after what `keep` holds, InputError for files that cannot be read.
     """
     proof = Proof.parse(read_text(given))
-    checkpoint = signed_by(proof.note, key)
+    checkpoint = Signer(signer.keys[:1]).signed(proof.note)
     earlier = split_notes(read_text(keep)) if keep.exists() else []
-    kept = signed_by(earlier[-1], key, own.public) if earlier else None
+    kept = signer.signed(earlier[-1], (), own.public) if earlier else None
     witness.check(kept, checkpoint, proof, restored=restored)
     signed = Note.parse(proof.note).add(own.sign(checkpoint.text))
     if kept is not None and kept.origin == checkpoint.origin:
@@ -45,21 +46,22 @@ def replace(path: Path, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def checkpoints_in(path: Path, key: PublicKey) -> list[Checkpoint]:
-    """What the key signed in a file of one or several notes; others' and torn ones are passed over.
+def checkpoints_in(path: Path, signer: Signer) -> list[Checkpoint]:
+    """What the signer signed in a file of one or several notes; others' and torn ones are passed
+    over.
 
     Raises InputError when there is none.
     """
     found, reasons = [], []
     for text in split_notes(read_text(path)):
         try:
-            found.append(signed_by(Proof.parse(text).note, key))
+            found.append(signer.signed(Proof.parse(text).note))
         except NoteError as error:
             reasons.append(str(error))
     if not found:
         raise InputError(
-            f"{path} holds no checkpoint signed by {key.name}: {'; '.join(reasons[:3]) or 'empty'}",
-            "give the file as it was published, and the key as it was handed over",
+            f"{path} holds no checkpoint of {signer.name}: {'; '.join(reasons[:3]) or 'empty'}",
+            "give the file as it was published, and the keys as they were handed over",
         )
     return found
 

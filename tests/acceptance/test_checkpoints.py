@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from tests.wecom_double import wecom
 pytestmark = pytest.mark.acceptance
 
 ORIGIN = "bank.example/loop"
+RENEWAL = ("--reason", "年度更换", "--as", "cx.ops1")
+TOOL = Path(__file__).parents[2] / "tools" / "verify_history.py"
 EVENTS, HEAD = table(HistoryEvent), table(AuditHead)
 
 
@@ -269,6 +272,47 @@ def test_a_restore_from_an_older_backup_is_reported_and_put_on_record(
     since = accepted.out.splitlines()[1]
     assert bank.witness(bank.send("4.txt", "--since", since)).code == 0
     assert bank.home.type("audit", "replay").code == 0
+
+
+def test_a_key_is_renewed_and_everybody_goes_on(bank: Bank) -> None:
+    bank.home.do("audit", "checkpoint")
+    assert bank.witness(bank.send("1.txt", "--since", "0")).code == 0
+    kept_size = (bank.desk / "kept.txt").read_text("utf-8").splitlines()[1]
+    made = bank.home.ask("audit", "key", "--origin", ORIGIN, "--out", "next.key")
+    dry = bank.home.do("audit", "renewed", "--to", made["vkey"], *RENEWAL, "--dry-run")
+    assert "○" in dry
+    said = bank.home.do("audit", "renewed", "--to", made["vkey"], *RENEWAL)
+    assert "audit.former_keys" in said
+    too_early = bank.home.type("audit", "checkpoint")
+    assert too_early.code == 3
+    assert "names another key" in too_early.err
+    assert "names another key" in bank.home.type("doctor").out
+    bank.home.env = dict(bank.home.env) | {
+        "LOOPWRIGHT_AUDIT__KEY_FILE": "next.key",
+        "LOOPWRIGHT_AUDIT__FORMER_KEYS": f'["{bank.vkey}"]',
+    }
+    bank.grow()
+    given = bank.send("2.txt", "--since", kept_size)
+    only_old = bank.witness(given)
+    assert only_old.code == 1
+    old, bank.vkey = bank.vkey, made["vkey"]
+    followed = bank.witness(given, "--key", old)
+    assert followed.code == 0, followed.said
+    assert bank.verify().code == 0
+    both = ("--key", bank.vkey, "--key", old)
+    assert bank.verify("--checkpoint", bank.desk / "1.txt", *both).code == 0
+    assert bank.verify("--key", old).code == bank.verify("--key", bank.vkey).code == 1
+    bank.home.do("audit", "export", "all.zip", "--as", "cx.ops1")
+    tool = (sys.executable, "-I", "-S", TOOL, bank.home.folder / "all.zip")
+    proven = subprocess.run([*tool, *both], capture_output=True, encoding="utf-8", check=False)
+    assert proven.returncode == 0, proven.stdout
+    wrong = subprocess.run(
+        [*tool, "--key", old], capture_output=True, encoding="utf-8", check=False
+    )
+    assert wrong.returncode == 1
+    again = bank.home.type("audit", "renewed", "--to", old, *RENEWAL)
+    assert again.code == 2
+    assert "signed before" in again.err
 
 
 def test_every_way_out_and_one_that_fails(bank: Bank) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 import tasks.start
 from loopwright.db import Database
+from loopwright.history.keys import Signer
 from loopwright.history.note import SigningKey
 from loopwright.history.verify import verify
 from loopwright.migrate import require_current, upgrade
@@ -192,7 +193,7 @@ def test_an_auditor_reads_everything_and_writes_nothing(
     a_day(acting(ROLES.application))
     db = acting(ROLES.auditor).db
     with db.read() as tx:
-        assert verify(tx, KEY.public).ok
+        assert verify(tx, Signer((KEY.public,))).ok
         assert replay(tx).differences == 0
     for statement in (
         "INSERT INTO correction SELECT * FROM correction",

@@ -26,6 +26,7 @@ from loopwright.history.append import append, head
 from loopwright.history.checkpoints import SealRefused, split_notes
 from loopwright.history.envelope import SYSTEM, Event
 from loopwright.history.envelope import seal as seal_event
+from loopwright.history.keys import Signer
 from loopwright.history.note import Checkpoint, SigningKey
 from loopwright.history.proof import verify_consistency
 from loopwright.history.verify import verify
@@ -53,6 +54,7 @@ from tests.wecom_double import wecom
 
 ORIGIN = "bank.example/loop"
 KEY = SigningKey(ORIGIN, bytes(range(32)))
+SIGNER = Signer((KEY.public,))
 EVENTS, BODIES, HEAD = table(HistoryEvent), table(EventBody), table(AuditHead)
 CHECKPOINTS = table(AuditCheckpoint)
 MINUTES = timedelta(minutes=5)
@@ -84,7 +86,7 @@ def moment(n: int) -> datetime:
 
 def checked(ws: Workspace) -> Any:
     with ws.db.read() as tx:
-        return verify(tx, KEY.public)
+        return verify(tx, SIGNER)
 
 
 def test_a_checkpoint_says_the_size_and_root_of_now(sealing: Workspace) -> None:
@@ -472,7 +474,7 @@ def test_mail_and_group_are_told_seldom_the_file_always(sealing: Workspace, home
     assert written == [row.note for row in rows(ws.db, AuditCheckpoint)]
     with ws.db.read() as tx:
         outside = [note.verify(text, KEY.public) for text in written]
-        report = verify(tx, KEY.public, outside)
+        report = verify(tx, SIGNER, outside)
     assert report.ok
     assert [v.found for v in report.outside] == ["held"] * 4
 
@@ -523,7 +525,7 @@ def test_a_refusal_does_not_hold_up_publishing(sealing: Workspace, home: Path) -
     set_head(frontier=bytes(32))(ws)
     with pytest.raises(FindingError, match="not signed"):
         asyncio.run(seal_history(ws, lambda: NOON))
-    assert newest_outside(home / "outside.txt", KEY.public)
+    assert newest_outside(home / "outside.txt", SIGNER)
 
 
 @pytest.mark.parametrize(
@@ -544,10 +546,10 @@ def test_the_file_is_closed_off_after_a_torn_write_and_never_doubled(home: Path)
         file.write("\x1e\n" + notes[1][:40])
     append_note(path, notes[2])
     assert split_notes(path.read_text("utf-8"))[::2] == [notes[0], notes[2]]
-    found = newest_outside(path, KEY.public)
+    found = newest_outside(path, SIGNER)
     assert found
     assert found.size == 3
-    assert newest_outside(home / "absent.txt", KEY.public) is None
+    assert newest_outside(home / "absent.txt", SIGNER) is None
 
 
 def test_a_file_that_cannot_be_written_is_a_failure_with_its_reason(
@@ -615,8 +617,8 @@ def say_something(ws: Workspace, number: int = 1) -> None:
 
 def test_a_restore_that_lost_something_is_reported_and_not_sealed(lost: Workspace) -> None:
     with lost.db.read() as tx:
-        assert verify(tx, KEY.public).ok  # from inside all looks well
-        report = verify(tx, KEY.public, outside(lost))
+        assert verify(tx, SIGNER).ok  # from inside all looks well
+        report = verify(tx, SIGNER, outside(lost))
     assert not report.ok
     assert [v.found for v in report.outside] == ["held", "truncated"]
     assert "truncated" in (report.problem or "")
@@ -628,7 +630,7 @@ def test_a_restore_that_lost_something_is_reported_and_not_sealed(lost: Workspac
         seal(lost, NOON + 3 * MINUTES)
     assert caught.value.problem == "outside differs"
     with lost.db.read() as tx:
-        report = verify(tx, KEY.public, outside(lost))
+        report = verify(tx, SIGNER, outside(lost))
     assert [v.found for v in report.outside] == ["held", "rewritten"]
     assert report.seq == outside(lost)[0].size
 
@@ -645,13 +647,13 @@ def test_a_recorded_restore_opens_a_new_epoch(lost: Workspace) -> None:
         "root": kept[-1].root.hex(),
     }
     with lost.db.read() as tx:
-        claimed = verify(tx, KEY.public, kept)
+        claimed = verify(tx, SIGNER, kept)
     assert not claimed.ok, "a claim that nobody outside has seen signed"
     made = seal(lost, NOON + 2 * MINUTES)
     assert made == Checkpoint(f"{ORIGIN}/epoch-2", size_before + 1, made.root if made else b"")
     asyncio.run(publish(lost, NOON + 2 * MINUTES))
     with lost.db.read() as tx:
-        report = verify(tx, KEY.public, outside(lost))
+        report = verify(tx, SIGNER, outside(lost))
     assert report.ok
     assert [v.found for v in report.outside] == ["held", "lost in a restore", "held"]
     assert report.outside[1].seq == size_before
@@ -668,13 +670,11 @@ def test_a_second_restore_of_the_same_backup_gets_a_new_number(lost: Workspace, 
     with pytest.raises(SealRefused) as caught:
         seal(lost, NOON)
     assert caught.value.problem == "outside later"
-    assert (
-        restored(lost, "second", OPS, NOON, newest_outside(home / "outside.txt", KEY.public)) == 3
-    )
+    assert restored(lost, "second", OPS, NOON, newest_outside(home / "outside.txt", SIGNER)) == 3
     counts = asyncio.run(seal_history(lost, lambda: NOON))
     assert counts["sealed"] == 1
     with lost.db.read() as tx:
-        report = verify(tx, KEY.public, outside(lost))
+        report = verify(tx, SIGNER, outside(lost))
     assert report.ok
     assert [v.found for v in report.outside] == ["held"] + ["lost in a restore"] * 2 + ["held"]
 
