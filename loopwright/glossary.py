@@ -265,6 +265,7 @@ GLOSSARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "program.started": ("程序启动", "program started"),
         "database.migrated": ("数据库迁移", "database migrated"),
         "history.restored": ("历史恢复", "history restored"),
+        "history.key_renewed": ("更换签名密钥", "signing key renewed"),
         "history.seal_refused": ("拒绝签署检查点", "checkpoint refused"),
         "history.exported": ("历史导出", "history exported"),
     },
