@@ -35,15 +35,21 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most 
 
 
 @contextmanager
-def workspace(*, dry_run: bool = False) -> Iterator["Workspace"]:
-    """The configured workspace, closed at the end; with `dry_run` nothing it writes stays."""
+def workspace(*, dry_run: bool = False, program: str = "cli") -> Iterator["Workspace"]:
+    """The configured workspace, closed at the end; with `dry_run` nothing it writes stays.
+
+    Before it writes anything, the history is told by which version, where that is a new one.
+    """
     from loopwright.log import show
+    from loopwright.now import utc_now
     from loopwright.settings import load_settings
+    from tasks.start import record_before_writing
     from tasks.workspace import open_workspace
 
     settings = load_settings()
     show(settings.log_level)
     ws = open_workspace(settings, dry_run=dry_run)
+    record_before_writing(ws, program, utc_now)
     if dry_run:
         sys.stderr.write("试运行：不保存任何更改 / dry run: nothing is kept\n")
     try:
@@ -53,14 +59,23 @@ def workspace(*, dry_run: bool = False) -> Iterator["Workspace"]:
 
 
 def actor(ws: "Workspace", person: str) -> "Actor":
-    """The acting person, recorded as via=cli. Raises InputError for somebody unknown."""
+    """The acting person, recorded as via=cli. Raises InputError for somebody unknown or nobody."""
     from loopwright.history.envelope import Actor
 
+    if not person:
+        raise InputError("nobody is named", "say who acts: --as PERSON")
     people = ws.published.documents.organisation.person_by_id
     if person not in people:
         near = ", ".join(sorted(people)[:8])
         raise InputError(f"nobody is called {person!r}", f"use a person's id, such as {near}")
     return Actor("person", person, "cli")
+
+
+def actor_or_program(ws: "Workspace", person: str) -> "Actor":
+    """As `actor`; with nobody named, as when cron runs it, the program itself."""
+    from loopwright.history.envelope import CLI
+
+    return actor(ws, person) if person else CLI
 
 
 def act(

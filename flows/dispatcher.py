@@ -9,6 +9,7 @@ from loopwright.log import show
 from loopwright.now import utc_now
 from loopwright.settings import load_settings
 from tasks.dispatch import dispatch
+from tasks.start import record_before_writing
 from tasks.workspace import open_workspace
 
 
@@ -18,6 +19,7 @@ async def main() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     ws = open_workspace(settings, f"dispatcher-{uuid4().hex[:12]}")
+    record_before_writing(ws, "dispatcher", utc_now)
     try:
         await dispatch(ws, utc_now, stop, announce)
     finally:

@@ -26,12 +26,14 @@ from sqlalchemy import (
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
+    DBAPIError,
     IntegrityError,
     NoSuchModuleError,
     OperationalError,
 )
 
 from loopwright.errors import ConflictError, EnvironmentFault, TransitionRefused
+from loopwright.faults import fault_of, keep_values_out, shorten
 
 T = TypeVar("T")
 
@@ -53,6 +55,8 @@ class Database:
     def __init__(self, url: str, *, dry_run: bool = False) -> None:
         self.url = parse_url(url)
         self.dry_run = dry_run
+        self.before_writing: Callable[[], None] | None = None
+        """Called once, ahead of the first transaction that writes and stays."""
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             self._writer = sqlite_engine(self.url, read_only=False)
@@ -69,6 +73,9 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """A transaction that writes: commits at the end, rolls back on any error."""
+        if self.before_writing is not None and not self.dry_run:
+            first, self.before_writing = self.before_writing, None
+            first()
         with reachable(self.url), self._writer.begin() as tx:
             yield tx
             if self.dry_run:
@@ -109,7 +116,9 @@ def parse_url(url: str) -> URL:
 
 
 def sqlite_engine(url: URL, *, read_only: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(
+        url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -145,48 +154,25 @@ def ensure_folder(folder: Path) -> None:
 
 
 def postgres_engine(url: URL) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
+        hide_parameters=True,
         pool_pre_ping=True,
         connect_args={"connect_timeout": 10, "options": "-c timezone=utc"},
     )
+    keep_values_out(engine)
+    return engine
 
 
 @contextmanager
 def reachable(url: URL) -> Iterator[None]:
-    """Turn driver errors about the connection itself into a clear fault."""
+    """Turn driver errors about the connection or this user's rights into a clear fault."""
     try:
         yield
     except (DatabaseError, NoSuchModuleError) as error:
-        if not is_connection_fault(error):
-            raise
-        cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise EnvironmentFault(
-            f"the database {url.render_as_string(hide_password=True)} cannot be used: {cause}",
-            "check the address in LOOPWRIGHT_DATABASE__URL and that the server runs;"
-            " `loopwright doctor` says more",
-        ) from None
-
-
-def is_connection_fault(error: Exception) -> bool:
-    if not isinstance(error, DatabaseError):
-        return True
-    # sqlite3 reports a file of another kind as a plain DatabaseError; its other kinds are ours.
-    if type(error) not in (DatabaseError, OperationalError):
-        return False
-    words = str(error.orig)
-    return error.connection_invalidated or any(
-        phrase in words
-        for phrase in (
-            "unable to open database",
-            "not a database",
-            "connection",
-            "password",
-            "readonly",
-            "resolve host",
-            "does not exist",
-        )
-    )
+        if fault := fault_of(error, url):
+            raise fault from None
+        raise
 
 
 def bulk_insert(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -267,12 +253,13 @@ def copy_rows(tx: Connection, plan: InsertPlan, rows: Sequence[Mapping[str, Any]
         ):
             for row in rows:
                 copy.write_row(plan.values(row))
-    except psycopg.IntegrityError as error:
-        # COPY goes past SQLAlchemy, whose callers expect its own errors.
-        raise IntegrityError(plan.copy, None, error) from error
-    except psycopg.OperationalError as error:
-        # A deadlock: a row that another transaction is changing has the same unique key.
-        raise OperationalError(plan.copy, None, error) from error
+    except psycopg.Error as error:
+        # COPY goes past SQLAlchemy, whose callers expect its own errors; a row that another
+        # transaction is changing and that has the same unique key is a deadlock.
+        shorten(error)
+        raise DBAPIError.instance(
+            plan.copy, None, error, psycopg.Error, hide_parameters=True, dialect=tx.dialect
+        ) from error
 
 
 def is_durable(tx: Connection) -> bool:

@@ -8,6 +8,7 @@ LoopwrightError
 │   └── TransitionRefused  the state does not allow this change
 ├── NotPermitted       exit 1: who acts may not do this
 └── EnvironmentFault   exit 3: database, Prefect or mail cannot be used as set up
+    └── RightMissing   this database user may not do this
 """
 
 from collections.abc import Sequence
@@ -57,3 +58,7 @@ class NotPermitted(LoopwrightError):
 
 class EnvironmentFault(LoopwrightError):
     exit_code = 3
+
+
+class RightMissing(EnvironmentFault):
+    pass

@@ -262,12 +262,15 @@ GLOSSARY: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "person.leave_recorded": ("请假登记", "leave recorded"),
         "person.handed_over": ("工作移交", "work handed over"),
         "source.switched": ("来源启停", "source switched"),
+        "intake.finished": ("一份数据读完", "delivery read"),
         "program.started": ("程序启动", "program started"),
         "database.migrated": ("数据库迁移", "database migrated"),
+        "database.scrubbed": ("已删字节清除", "erased bytes scrubbed"),
         "history.restored": ("历史恢复", "history restored"),
         "history.key_renewed": ("更换签名密钥", "signing key renewed"),
         "history.seal_refused": ("拒绝签署检查点", "checkpoint refused"),
         "history.exported": ("历史导出", "history exported"),
+        "cases.exported": ("案件状态导出", "status of cases exported"),
     },
 }
 

@@ -16,7 +16,16 @@ HISTORY = (*APPENDED, "audit_head")
 EMPTIED = ("loop_issue", "loop_link", "measure")
 """Rows of these can be undone or replaced in everyday work."""
 SIGNED = ("history_event", "audit_head", "audit_checkpoint", "publication", "document")
+CHECKPOINT = "audit_checkpoint"
 VERSION = "alembic_version"
+TITLES = {
+    "owner": "属主",
+    "application": "应用",
+    "eraser": "删除",
+    "signer": "签署",
+    "auditor": "审计",
+}
+"""What a role is called, by its field in `Roles`."""
 
 
 @dataclass(frozen=True)
@@ -37,51 +46,64 @@ class Roles:
         )
 
 
-def layout(roles: Roles) -> str:
+@dataclass(frozen=True)
+class Grant:
+    """A role, by its field in `Roles`, may do these acts, as SQL names them, to these tables."""
+
+    role: str
+    acts: str
+    tables: tuple[str, ...]
+
+
+def grants(own_signer: bool) -> Iterator[Grant]:
+    """What each role may; with a signer of its own the application adds no checkpoints."""
+    business = tuple(name for name in everything() if name not in (*HISTORY, VERSION))
+    appended = tuple(name for name in APPENDED if not (own_signer and name == CHECKPOINT))
+    yield Grant("application", "SELECT", everything())
+    yield Grant("application", "INSERT, UPDATE", business)
+    yield Grant("application", "DELETE", EMPTIED)
+    yield Grant("application", "INSERT", appended)
+    yield Grant("application", "UPDATE", ("audit_head",))
+    yield Grant("application", "UPDATE (published)", (CHECKPOINT,))
+    yield Grant("eraser", "DELETE", ("event_body", *business))
+    yield Grant("signer", "SELECT", (*SIGNED, VERSION))
+    yield Grant("signer", "INSERT", (CHECKPOINT,))
+    yield Grant("signer", "UPDATE (published)", (CHECKPOINT,))
+    yield Grant("auditor", "SELECT", everything())
+
+
+def everything() -> tuple[str, ...]:
+    """Every table there is."""
+    return (*sorted(metadata().tables), VERSION)
+
+
+def who_may(act: str, table: str) -> tuple[str, ...]:
+    """The roles, by field of `Roles`, that may do this to the table, in either layout; the eraser
+    may besides what the application may. `act`: SELECT, INSERT, UPDATE or DELETE."""
+    able = [g.role for g in grants(own_signer=True) if act in g.acts and table in g.tables]
+    return tuple(dict.fromkeys(able)) or ("owner",)
+
+
+def layout(roles: Roles, *, own_signer: bool = False) -> str:
     """The SQL, to be run by a superuser in the organisation's database after each upgrade."""
-    return "".join(f"{statement};\n" for statement in statements(roles))
+    return "".join(f"{statement};\n" for statement in statements(roles, own_signer))
 
 
-def statements(roles: Roles) -> Iterator[str]:
-    everybody = (roles.application, roles.eraser, roles.signer, roles.auditor)
-    for name in (roles.owner, *everybody):
+def statements(roles: Roles, own_signer: bool) -> Iterator[str]:
+    working = (roles.application, roles.eraser, roles.signer, roles.auditor)
+    everybody = ", ".join(working)
+    for name in (roles.owner, *working):
         yield created(name)
     yield "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
     yield f"GRANT USAGE, CREATE ON SCHEMA public TO {roles.owner}"
-    yield f"GRANT USAGE ON SCHEMA public TO {', '.join(everybody)}"
-    tables = sorted(metadata().tables)
-    for name in (*tables, VERSION):
+    yield f"GRANT USAGE ON SCHEMA public TO {everybody}"
+    for name in everything():
         yield f"ALTER TABLE {quoted(name)} OWNER TO {roles.owner}"
     yield f"ALTER FUNCTION guard_history() OWNER TO {roles.owner}"
-    everything = listed(*tables, VERSION)
-    yield f"REVOKE ALL ON {everything} FROM PUBLIC, {', '.join(everybody)}"
-    yield f"GRANT SELECT ON {everything} TO {roles.application}, {roles.auditor}"
-    yield from application(roles.application, tables)
-    yield from eraser(roles, tables)
-    yield from signer(roles.signer)
-
-
-def application(role: str, tables: list[str]) -> Iterator[str]:
-    business = listed(*(name for name in tables if name not in HISTORY))
-    yield f"GRANT INSERT, UPDATE ON {business} TO {role}"
-    yield f"GRANT DELETE ON {listed(*EMPTIED)} TO {role}"
-    yield f"GRANT INSERT ON {listed(*APPENDED)} TO {role}"
-    yield f"GRANT UPDATE ON audit_head TO {role}"
-    yield f"GRANT UPDATE (published) ON audit_checkpoint TO {role}"
-
-
-def eraser(roles: Roles, tables: list[str]) -> Iterator[str]:
-    """What the application may, and deleting bodies and identity."""
-    personal = (name for name in tables if name not in HISTORY)
+    yield f"REVOKE ALL ON {listed(*everything())} FROM PUBLIC, {everybody}"
     yield f"GRANT {roles.application} TO {roles.eraser}"
-    yield f"GRANT DELETE ON {listed('event_body', *personal)} TO {roles.eraser}"
-
-
-def signer(role: str) -> Iterator[str]:
-    """Where checkpoints are signed by a process of their own."""
-    yield f"GRANT SELECT ON {listed(*SIGNED, VERSION)} TO {role}"
-    yield f"GRANT INSERT ON audit_checkpoint TO {role}"
-    yield f"GRANT UPDATE (published) ON audit_checkpoint TO {role}"
+    for grant in grants(own_signer):
+        yield f"GRANT {grant.acts} ON {listed(*grant.tables)} TO {getattr(roles, grant.role)}"
 
 
 def created(role: str) -> str:

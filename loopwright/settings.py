@@ -87,14 +87,16 @@ def encrypted_or_here(address: SecretStr | None) -> SecretStr | None:
 
 class Audit(BaseModel):
     """Signing and publishing checkpoints. `key` is a key file's line; without key and file this
-    process does not sign. `former_keys` are the vkeys that signed before it. Mail and group hear of
-    the newest checkpoint every `say_minutes` at most, the file and the address at once. `post_to`
-    may hold a token, so it is as secret as a key."""
+    process does not sign. `former_keys` are the vkeys that signed before it; in `last_signed` the
+    signer itself remembers what it signed last. Mail and group hear of the newest checkpoint every
+    `say_minutes` at most, the file and the address at once. `post_to` may hold a token, so it is as
+    secret as a key."""
 
     origin: str | None = None
     key: SecretStr | None = None
     key_file: Path = Path(".loopwright/audit.key")
     former_keys: tuple[str, ...] = ()
+    last_signed: Path = Path(".loopwright/audit.signed")
     mail_to: tuple[str, ...] = ()
     append_to: Path | None = None
     wecom_robot: str | None = None

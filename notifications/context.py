@@ -134,6 +134,10 @@ CONTEXT: Mapping[str, Mapping[str, Shape]] = {
         "triage": {**_plain("count", "oldest_at"), "due_at": OPTIONAL},
         "reasons": Many(_plain("title", "count"), optional=True),
     },
+    "triage_stuck": {
+        **_EVERYWHERE,
+        "batch": _plain("id", "source_title", "count", "attempts", "given_up_at"),
+    },
     "calendar_missing": {
         **_EVERYWHERE,
         "calendar": _plain("year", "count", "names", "first_due"),

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, func, select
 
 from loopwright.errors import FindingError, LoopwrightError
+from loopwright.history.checkpoints import SealRefused
 from models.base import table
 from models.clock import Clock as ClockRow
 from models.feedback import Batch
@@ -118,7 +119,9 @@ async def seal_history(ws: Workspace, clock: Clock, step: Step = call) -> dict[s
     refusal = checkpoint = None
     try:
         checkpoint = step("sign what is new", partial(seal, ws, clock()))
-    except FindingError as error:
+    except SealRefused as error:
+        if error.is_contradicted:
+            raise
         refusal = error
     counts: PublishCounts = await step("publish", partial(publish, ws, clock()))
     if refusal:

@@ -1,11 +1,14 @@
 """What every step needs at hand: settings, database, published documents, the run's name."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from loopwright.db import Database
 from loopwright.errors import EnvironmentFault
+from loopwright.history.envelope import SYSTEM, Actor
 from loopwright.migrate import require_current
 from loopwright.settings import Settings
 from policy.classify import Classifier
@@ -29,6 +32,17 @@ class Workspace:
     publication: int | None = field(default=None, repr=False)
     judged: dict[str, Clocks] = field(default_factory=dict, repr=False)
     """Publication -> the clocks and ladders of loops that were judged by it."""
+    by: Actor = SYSTEM
+    """Who takes in what is taken in."""
+
+    @contextmanager
+    def acting(self, by: Actor) -> Iterator[None]:
+        """Until its end everything that comes in is taken in by this actor."""
+        before, self.by = self.by, by
+        try:
+            yield
+        finally:
+            self.by = before
 
     @cached_property
     def published(self) -> Published:

@@ -80,6 +80,8 @@ class Log:
     erased: dict[int, int] = field(default_factory=dict)
     frontier: list[bytes] = field(default_factory=list)
     notes: list[tuple[Checkpoint, str]] = field(default_factory=list)
+    unpublished: set[int] = field(default_factory=set)
+    """Publications that a faulty exporter brings the documents of, though no event made them."""
 
     def append(self, event: Event) -> int:
         sealed = seal(event)
@@ -146,10 +148,10 @@ def export_loop(log: Log, loop: str, chosen: Any = "all") -> Members:
     return finished(log, members, seqs, chosen, first=None, loop=loop)
 
 
-def publish(log: Log, publication: int) -> int:
+def publish(log: Log, publication: int, documents: Mapping[str, str] = CONFIG) -> int:
     """The event that the documents of a publication were published."""
     folder = f"config/{publication}/"
-    files = {n.removeprefix(folder): c for n, c in CONFIG.items() if n.startswith(folder)}
+    files = {n.removeprefix(folder): c for n, c in documents.items() if n.startswith(folder)}
     lines = [f"{sha256(c.encode()).hexdigest()}  {n}\n" for n, c in sorted(files.items())]
     digest = sha256("".join(lines).encode()).hexdigest()
     data = {"publication": publication, "sha256": digest, "files": len(files)}
@@ -183,8 +185,21 @@ def erasures_outside(log: Log, seqs: Sequence[int], chosen: Any) -> Members:
     return {"erasures.ndjson": ended(log.lines[seq] for seq in found if seq not in seqs)}
 
 
+def publications_outside(log: Log, seqs: Sequence[int], documents: Mapping[str, str]) -> Members:
+    """Events outside the range that published the documents; made now where there are none."""
+    seen = [n for n, line in enumerate(log.lines) if b'"kind":"documents.published"' in line]
+    made = {json.loads(log.lines[seq])["data"]["publication"]: seq for seq in seen}
+    for number in sorted({int(name.split("/")[1]) for name in documents} - log.unpublished):
+        if number not in made:
+            made[number] = publish(log, number, documents)
+    outside = sorted(seq for seq in made.values() if seq not in seqs)
+    return {"publications.ndjson": ended(log.lines[seq] for seq in outside)}
+
+
 def finished(log: Log, members: Members, seqs: Sequence[int], chosen: Any, **what: Any) -> Members:
     """Append the exported event, seal it, and add what leads from the events to the checkpoint."""
+    documents = {n: c.decode() for n, c in members.items() if n.startswith("config/")}
+    members |= publications_outside(log, seqs, documents)
     kind = "range" if what["loop"] is None else "loop"
     number = len(chosen_of(log, seqs, chosen))
     data = {"kind": kind, "count": len(seqs), "bodies": number, **what, **hashes_of(members)}
@@ -198,7 +213,7 @@ def finished(log: Log, members: Members, seqs: Sequence[int], chosen: Any, **wha
 def hashes_of(members: Members) -> dict[str, str]:
     config = {n: sha256(c).hexdigest() for n, c in members.items() if n.startswith("config/")}
     lines = "".join(sorted(f"{digest}  {name}\n" for name, digest in config.items()))
-    covered = ("events.ndjson", "bodies.ndjson", "erasures.ndjson")
+    covered = ("events.ndjson", "bodies.ndjson", "erasures.ndjson", "publications.ndjson")
     hashes = {f"sha256:{name}": sha256(members[name]).hexdigest() for name in covered}
     return hashes | {"sha256:config": sha256(lines.encode()).hexdigest()}
 
@@ -208,8 +223,9 @@ def outlook(log: Log, members: Members, seqs: Sequence[int], exported: int, kind
     first, end = (seqs[0], seqs[-1] + 1) if kind == "range" else (exported, exported)
     notes = notes_around(log, first, end)
     trees, last = log.subtrees(), notes[-1][0].size
-    erasures = [log.lines.index(line) for line in members["erasures.ndjson"].splitlines()]
-    proven = [exported, *erasures, *(seqs if kind == "loop" else ())]
+    outside = members["erasures.ndjson"] + members["publications.ndjson"]
+    singly = [log.lines.index(line) for line in outside.splitlines()]
+    proven = [*(seqs if kind == "loop" else ()), *singly, exported]
     proofs: dict[str, Any] = {
         "checkpoints": between(trees, [c.size for c, _ in notes], first, end),
         "events": {event_id(log, seq): event_proof(trees, seq, last) for seq in proven},
@@ -220,8 +236,18 @@ def outlook(log: Log, members: Members, seqs: Sequence[int], exported: int, kind
         proofs["range"] = {"size": end, "checkpoint": last, "consistency": path}
     return {
         "checkpoints.txt": "\x1e\n".join(text for _, text in notes).encode(),
-        "proofs.json": json.dumps(proofs).encode(),
+        "proofs.json": proof_lines(proofs),
     }
+
+
+def proof_lines(proofs: Any) -> bytes:
+    """Each event's proof on a line of its own; what has no such events is plain JSON."""
+    if not isinstance(proofs, dict) or not isinstance(proofs.get("events"), dict):
+        return json.dumps(proofs).encode()
+    singly = proofs["events"].items()
+    lines = [f"{json.dumps(event)}:{json.dumps(entry)}" for event, entry in singly]
+    rest = json.dumps({name: value for name, value in proofs.items() if name != "events"})
+    return "\n".join(['{"events":{', ",\n".join(lines), "},", rest[1:], ""]).encode()
 
 
 def notes_around(log: Log, first: int, end: int) -> list[tuple[Checkpoint, str]]:
@@ -302,15 +328,20 @@ def edited(members: Members, name: str, change: Any) -> Members:
     if name.endswith(".json") and name != "exported.json":
         value = json.loads(members[name])
         change(value)
-        content = json.dumps(value, ensure_ascii=False).encode()
+        made = proof_lines if name == "proofs.json" else json_text
+        content = made(value)
     else:
         content = change(members[name])
     result = members | {name: content}
     if name != "manifest.json":
         value = json.loads(members["manifest.json"])
         value["members"][name] = sha256(content).hexdigest()
-        result["manifest.json"] = json.dumps(value, ensure_ascii=False).encode()
+        result["manifest.json"] = json_text(value)
     return result
+
+
+def json_text(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
 
 
 def pack(path: Path, members: Mapping[str, bytes]) -> Path:

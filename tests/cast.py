@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, text
 
 from loopwright.db import Database
-from loopwright.history.envelope import Actor
+from loopwright.history import tree
+from loopwright.history.append import append
+from loopwright.history.envelope import SYSTEM, Actor, Event, Scalar, seal
 from loopwright.history.verify import verify
+from loopwright.ids import uuid7
+from loopwright.roles import HISTORY
 from loopwright.settings import Settings
+from models.absence import Absence
 from models.base import table
 from models.customer import Customer
 from models.feedback import Batch, Feedback, Intake, RawItem
@@ -24,9 +29,9 @@ from models.loop import Loop
 from models.ticket import Ticket
 from tasks.audit.replay import replay
 from tasks.change import Change, change
-from tasks.intake.ingest import Counts, ingest_file
+from tasks.intake.ingest import Counts, ingest_file, root_of
 from tasks.routing.open_loops import assign_ticket
-from tasks.routing.triage import TriageCounts, triage_lease
+from tasks.routing.triage import TriageCounts, leaf, triage_lease
 from tasks.workspace import Workspace
 
 ZHANG = Actor("person", "db.zhang", "cli")
@@ -142,12 +147,24 @@ def sample_issues(db: Database, number: int, now: datetime = NOON) -> list[str]:
     with db.begin() as tx:
         tx.execute(
             insert(table(Intake)).values(
-                id=intake, source="desk", name="x", started_at=now, finished_at=now
+                id=intake,
+                source="desk",
+                name="x",
+                parsed=number,
+                stored=number,
+                started_at=now,
+                finished_at=now,
             )
         )
         tx.execute(
             insert(table(Batch)).values(
-                id=batch, source="desk", size=number, created_at=now, done_at=now
+                id=batch,
+                source="desk",
+                size=number,
+                position=number,
+                lease_token="sample",
+                created_at=now,
+                done_at=now,
             )
         )
         tx.execute(
@@ -196,7 +213,37 @@ def sample_issues(db: Database, number: int, now: datetime = NOON) -> list[str]:
                 for issue, raw in zip(ids, raws, strict=True)
             ],
         )
+        append(tx, [seal(event) for event in taken_in(intake, batch, raws, now)])
     return ids
+
+
+def taken_in(intake: str, batch: str, raws: Sequence[str], now: datetime) -> Iterator[Event]:
+    """What the history says of sample issues."""
+    leaves = (tree.leaf_hash(leaf(raw, 0, "complaint", "login", "looped", None)) for raw in raws)
+    number, root = len(raws), tree.root(tree.extend([], 0, leaves)).hex()
+    came: dict[str, Scalar] = {
+        "source": "desk",
+        "intake": intake,
+        "upto": number,
+        "stored": number,
+        "quarantined": 0,
+    }
+    came["root"] = root_of(raw.encode() for raw in raws)
+    yield Event(uuid7(), EventKind.FEEDBACK_INGESTED, now, SYSTEM, came)
+    found: dict[str, Scalar] = {"batch": batch, "first": 0, "feedback": number, "issues": number}
+    fates: dict[str, Scalar] = {"noted": 0, "waiting": 0, "looped": number, "root": root}
+    yield Event(uuid7(), EventKind.FEEDBACK_TRIAGED, now, SYSTEM, found | fates)
+
+
+def on_leave(db: Database, person: str, first: date, last: date, deputy: str | None) -> None:
+    """Leave that began before today, as it had been recorded then."""
+    data = {"person": person, "first": str(first), "last": str(last), "deputy": deputy}
+    event = Event(uuid7(), EventKind.PERSON_LEAVE_RECORDED, NOON, OPS, data)
+    days: dict[str, Any] = {"first": first, "last": last, "deputy": deputy}
+    row = {"id": f"leave-{person}", "person": person, "recorded_by": OPS.id, "recorded_at": NOON}
+    with db.begin() as tx:
+        tx.execute(insert(table(Absence)).values(row | days))
+        append(tx, [seal(event)])
 
 
 def sample_customer(db: Database, now: datetime = NOON) -> str:
@@ -259,7 +306,7 @@ def kinds_of(events: Iterable[Any]) -> Sequence[str]:
 def lift_guards(tx: Connection) -> None:
     """Take the history's triggers away, as somebody with full rights could."""
     if tx.dialect.name == "postgresql":
-        for name in ("history_event", "event_body", "audit_checkpoint", "audit_head"):
+        for name in HISTORY:
             tx.execute(text(f"ALTER TABLE {name} DISABLE TRIGGER USER"))
         return
     names = tx.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars()

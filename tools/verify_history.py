@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Does this bundle hold what the history held? One file, standard library only, no network.
 
-    python3 verify_history.py BUNDLE.zip --key 'ORIGIN+KEYID+KEY' [--witness VKEY] [--since NOTE]
+    python3 verify_history.py BUNDLE.zip --key 'ORIGIN+KEYID+KEY' [--witness VKEY] [--since FILE]
 
 Where the signing key was renewed, give every key as it was handed over, the present one first: it
 must have signed the last checkpoint, and each other checkpoint one of them.
@@ -15,18 +15,22 @@ A bundle (`loopwright-bundle/1`) is a zip of these members in this order:
     bodies.ndjson    {"body","event","salt"}: words and identity of chosen events, in their order
     config/N/FILE    the documents of publication N, byte for byte; all that the events name
     erasures.ndjson  events outside the stretch that erased chosen bodies
+    publications.ndjson  events outside the stretch that published the documents in config/
     exported.json    the event that this bundle was made, without a line feed; its data holds kind,
                      first, count, loop, the number of chosen bodies, `sha256:` and each name of the
                      .ndjson members, and `sha256:config` over the sorted lines "HASH  NAME"
     checkpoints.txt  signed statements of the history's size and root, growing, parted by lines of
                      U+001E; the last one covers the exported event
     proofs.json      hashes that lead to the last checkpoint (RFC 9162): of the range's end, of each
-                     single event, and from one checkpoint to the next where the range does not
+                     single event, and from one checkpoint to the next where the range does not.
+                     JSON of these lines: `{"events":{`, each event's proof on one in the order of
+                     the members (a loop's events, erasures, publications, exported), `},`, the rest
     manifest.json    what was asked for, counts, totals (`control`: events, loops, bodies, erased),
                      the members' hashes, and statements of the software
 
 An event is hashed as it stands, SHA-256(0x00 ‖ line); pairs of hashes as SHA-256(0x01 ‖ l ‖ r).
-`first` is null in a loop's bundle, `loop` in a range's.
+`first` is null in a loop's bundle, `loop` in a range's. The zip holds nothing else: no comments, no
+extra fields but sizes (zip64), nothing between, before or behind the members.
 """
 
 from __future__ import annotations
@@ -37,30 +41,42 @@ import json
 import re
 import struct
 import sys
-import zipfile
 import zlib
 from array import array
 from base64 import b64decode, b64encode
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from hashlib import sha256, sha512
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, NoReturn  # noqa: UP035 (3.9)
 
 FORMAT = "loopwright-bundle/1"
 EVENTS, BODIES, ERASURES = "events.ndjson", "bodies.ndjson", "erasures.ndjson"
+PUBLICATIONS = "publications.ndjson"
 EXPORTED, CHECKPOINTS = "exported.json", "checkpoints.txt"
 PROOFS, MANIFEST = "proofs.json", "manifest.json"
 CONFIG = "config/"
-ORDER = (EVENTS, BODIES, CONFIG, ERASURES, EXPORTED, CHECKPOINTS, PROOFS, MANIFEST)
+OUTSIDE = {
+    ERASURES: ("body.erased", "erasure"),
+    PUBLICATIONS: ("documents.published", "publication"),
+}
+"""The members of events outside of the stretch: which kind, and the reason to refuse others."""
+ORDER = (EVENTS, BODIES, CONFIG, *OUTSIDE, EXPORTED, CHECKPOINTS, PROOFS, MANIFEST)
 
 CHUNK = 1 << 18
-MAX_LINE = 1 << 24
-MAX_WHOLE = 1 << 28
-MAX_RATIO = 200
-MAX_MEMBERS = 10_000
+MAX_LINE = 1 << 23
+MAX_PROOF = 1 << 14
+MAX_WHOLE = {MANIFEST: 1 << 24, CHECKPOINTS: 1 << 24, EXPORTED: 1 << 20}
+MAX_PARTS = 1_000_000
+LONG = 1 << 16
+MAX_RATIO, RATIO_FROM = 200, 1 << 24
+MAX_MEMBERS = 100_000
+MAX_DIRECTORY = 1 << 25
+MAX_HELD = 1_000
+MAX_EPOCH = 10**9
 MAX_SAFE_INTEGER = 2**53 - 1
-LISTED = 20
+MINUTE = timedelta(minutes=1)
 
 
 # --- Words -----------------------------------------------------------------------------------
@@ -83,12 +99,14 @@ REASONS = {
     "zip_many": ("成员过多", "too many members"),
     "zip_ratio": ("压缩比过高，疑似压缩炸弹", "it unpacks suspiciously large"),
     "zip_size": ("成员过大", "the member is too large"),
+    "memory": ("内存不足，核验未完成", "out of memory before the end"),
     "zip_stream": ("压缩数据有误或有多余字节", "the packed data is broken or has trailing bytes"),
     "line_end": ("最后一行没有换行", "the last line does not end"),
     "line_long": ("行过长", "the line is too long"),
     "utf8": ("不是 UTF-8", "not UTF-8"),
     "json": ("不是 JSON：{0}", "not JSON: {0}"),
     "json_twice": ("JSON 键 {0!r} 重复", "the JSON key {0!r} stands twice"),
+    "json_parts": ("JSON 的部分过多", "JSON of too many parts"),
     "json_canonical": ("不是规范 JSON", "not canonical JSON"),
     "shape": ("内容不合格式：{0}", "not of the format: {0}"),
     "key": ("公钥无效：{0}", "not a usable public key: {0}"),
@@ -105,6 +123,10 @@ REASONS = {
     "renewed": (
         "历史在位置 {0} 换了密钥，大小为 {1} 的检查点却不是由新密钥签署",
         "the history changed its key at position {0}, yet checkpoint {1} is not signed by that key",
+    ),
+    "restored": (
+        "大小为 {0} 的检查点属于第 {1} 纪元，依恢复事件应属第 {2} 纪元",
+        "checkpoint {0} is of epoch {1}; by the events of restores it should be of epoch {2}",
     ),
     "note_origin": ("检查点属于 {0!r}，不是 {1!r}", "the checkpoint is of {0!r}, not of {1!r}"),
     "note_order": ("检查点没有按大小递增", "the checkpoints do not grow"),
@@ -154,6 +176,10 @@ REASONS = {
         "事件 {0} 的正文已被删除，却仍在包内",
         "the body of {0} was erased, yet is here",
     ),
+    "erasure_reason": (
+        "删除 {0} 的事件没有写明理由、依据或经手人",
+        "the erasure of {0} does not say why, by whose authority or by whom",
+    ),
     "erasure": ("{0} 没有删除本包选中的正文", "{0} erased no body that was chosen here"),
     "exported": ("导出事件与清单不符：{0}", "the exported event and the manifest differ: {0}"),
     "exported_place": (
@@ -166,9 +192,21 @@ REASONS = {
     ),
     "hash": ("内容与导出事件记录的哈希不符", "not what the exported event has the hash of"),
     "hash_manifest": ("内容与清单的哈希不符", "not what the manifest has the hash of"),
+    "publication": (
+        "{0} 不是包内文档的发布事件",
+        "{0} is not an event that published documents of this bundle",
+    ),
+    "published_twice": (
+        "第 {0} 次发布有两个发布事件",
+        "publication {0} was published by two events",
+    ),
     "documents_missing": (
         "缺少事件所依据的第 {0} 次发布的文档",
         "the documents of publication {0}, on which events here rest, are missing",
+    ),
+    "documents_unpublished": (
+        "没有事件发布过第 {0} 次发布的文档",
+        "no event published the documents of publication {0}",
     ),
     "documents": (
         "第 {0} 次发布的文档不是当时发布的那些",
@@ -180,9 +218,23 @@ REASONS = {
         "the bundle's last checkpoint ({0}) is before yours ({1}): an old bundle, or a history"
         " cut short; ask for a new export",
     ),
+    "since_open": (
+        "本包没有显示它延续你手中大小为 {0} 的检查点；请索取以 --since {0} 导出的包",
+        "the bundle does not show that it continues your checkpoint of size {0}; ask for one that"
+        " was exported with --since {0}",
+    ),
     "since": (
         "历史与你手中大小为 {0} 的检查点矛盾",
         "the history contradicts the checkpoint of size {0} that you hold",
+    ),
+    "since_restored": (
+        "你手中大小为 {0}（第 {1} 纪元）的检查点不在这部历史里：历史已从备份恢复，现为第 {2} 纪元；"
+        "请追问丢了哪一段、为什么，用更早留存的检查点核对；知情之后可加 --restored，并给出恢复之后"
+        "留存的检查点和含有恢复事件的导出",
+        "your checkpoint of size {0} (epoch {1}) is not in this history, which was restored from a"
+        " backup and is in epoch {2}; ask what was lost and why, and hold it against earlier"
+        " checkpoints that you kept; once you know, give --restored, a checkpoint kept after the"
+        " restore, and an export that holds its event",
     ),
     "witness": (
         "没有由见证人 {0} 签过、且覆盖全部事件的检查点",
@@ -481,6 +533,17 @@ def epoch_of(origin: str, name: str) -> int | None:
 # --- The zip file ----------------------------------------------------------------------------
 
 
+class Member(NamedTuple):
+    """What the zip's directory says of a member, and where its packed bytes start."""
+
+    name: str
+    deflated: bool
+    crc: int
+    packed: int
+    size: int
+    start: int
+
+
 class Archive:
     """A zip whose every byte is accounted for: no gaps, no overlaps, nothing behind the end."""
 
@@ -488,47 +551,49 @@ class Archive:
         self.path = path
         self.digests: dict[str, str] = {}
         try:
-            with zipfile.ZipFile(path) as opened, open(path, "rb") as file:
-                self.members = {info.filename: info for info in opened.infolist()}
-                check_names([info.filename for info in opened.infolist()])
-                self.starts = check_layout(file, opened)
-        except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError) as error:
+            with open(path, "rb") as file:
+                members = read_directory(file)
+        except (struct.error, UnicodeDecodeError) as error:
             raise Refused("zip", path.name, error) from None
+        check_names([member.name for member in members])
+        self.members = {member.name: member for member in members}
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """A member's content; its SHA-256 stands in `digests` afterwards."""
-        info, digest, size, crc = self.members[name], sha256(), 0, 0
-        for packed, data in self.unpack(info):
+        member, digest, size, crc = self.members[name], sha256(), 0, 0
+        for packed, data in self.unpack(member):
             digest.update(data)
             crc, size = zlib.crc32(data, crc), size + len(data)
-            if size > 2 * CHUNK and size > MAX_RATIO * packed:
+            if size > RATIO_FROM and size > MAX_RATIO * packed:
                 raise Refused("zip_ratio", name)
+            if size > member.size:
+                raise Refused("zip_stream", name)
             yield data
-        if (crc, size) != (info.CRC, info.file_size):
+        if (crc, size) != (member.crc, member.size):
             raise Refused("zip_stream", name)
         self.digests[name] = digest.hexdigest()
 
-    def unpack(self, info: zipfile.ZipInfo) -> Iterator[tuple[int, bytes]]:
+    def unpack(self, member: Member) -> Iterator[tuple[int, bytes]]:
         """Pieces of content, each with the count of packed bytes read so far."""
         inflate = zlib.decompressobj(-15)
         with open(self.path, "rb") as file:
-            file.seek(self.starts[info.filename])
-            left = info.compress_size
+            file.seek(member.start)
+            left = member.packed
             while left:
                 packed = file.read(min(CHUNK // 4, left))
                 if not packed or inflate.eof:
-                    raise Refused("zip_stream", info.filename)
+                    raise Refused("zip_stream", member.name)
                 left -= len(packed)
-                done = info.compress_size - left
-                if info.compress_type == zipfile.ZIP_STORED:
+                done = member.packed - left
+                if not member.deflated:
                     yield done, packed
                     continue
-                for data in inflated(inflate, packed, info.filename):
+                for data in inflated(inflate, packed, member.name):
                     yield done, data
-        if info.compress_type != zipfile.ZIP_STORED:
-            yield info.compress_size, inflate.flush()
+        if member.deflated:
+            yield member.packed, inflate.flush()
             if not inflate.eof or inflate.unused_data:
-                raise Refused("zip_stream", info.filename)
+                raise Refused("zip_stream", member.name)
 
     def lines(self, name: str) -> Iterator[bytes]:
         """A member's lines without their line feeds."""
@@ -536,7 +601,7 @@ class Archive:
         for chunk in self.chunks(name):
             parts = (rest + chunk).split(b"\n")
             rest = parts.pop()
-            if len(rest) > MAX_LINE:
+            if len(rest) > MAX_LINE or (parts and len(parts[0]) > MAX_LINE):
                 raise Refused("line_long", name)
             yield from parts
         if rest:
@@ -544,7 +609,7 @@ class Archive:
 
     def whole(self, name: str) -> str:
         """A small member's text."""
-        if self.members[name].file_size > MAX_WHOLE:
+        if self.members[name].size > MAX_WHOLE[name]:
             raise Refused("zip_size", name)
         try:
             return b"".join(self.chunks(name)).decode()
@@ -597,46 +662,100 @@ def safe_name(name: str) -> bool:
     return plain and deep and not any(part in ("", ".", "..") for part in parts)
 
 
-def check_layout(file: Any, opened: zipfile.ZipFile) -> dict[str, int]:
-    """Where each member's data starts. The members must fill the file up to the directory."""
-    starts, expected = {}, 0
-    for info in opened.infolist():
-        if info.header_offset != expected or not plain_member(info):
-            raise Refused("zip_layout", info.filename)
-        file.seek(expected)
-        name_length = check_header(file.read(30), info)
-        extra_length = name_length[1]
-        if file.read(name_length[0]) != encoded_name(info):
-            raise Refused("zip_layout", info.filename)
-        starts[info.filename] = expected + 30 + name_length[0] + extra_length
-        expected = starts[info.filename] + info.compress_size
-    file.seek(-22, 2)
-    end = file.read(22)
-    if opened.start_dir != expected or end[:4] != b"PK\5\6" or end[20:] != b"\0\0":
+ENTRY = struct.Struct("<4s6H3L5H2L")
+HEADER = struct.Struct("<4s5H3L2H")
+END = struct.Struct("<4s4H2LH")
+LOCATOR = struct.Struct("<4sLQL")
+END64 = struct.Struct("<4sQ2H2L4Q")
+WIDE = 0xFFFFFFFF
+"""A size of 32 bits that stands in the extra field instead."""
+
+
+def read_directory(file: Any) -> list[Member]:
+    """The members as the directory has them. Those must fill the file up to the directory, and that
+    up to the end."""
+    count, start, size = read_end(file)
+    if count > MAX_MEMBERS or size > MAX_DIRECTORY:
+        raise Refused("zip_many", "zip")
+    file.seek(start)
+    directory, members, at, expected = file.read(size), list[Member](), 0, 0
+    for _ in range(count):
+        member, offset, flags, at = read_entry(directory, at)
+        if offset != expected:
+            raise Refused("zip_layout", member.name)
+        file.seek(offset)
+        member = member._replace(start=offset + check_header(file, member, flags))
+        members.append(member)
+        expected = member.start + member.packed
+    if at != size or expected != start:
         raise Refused("zip_layout", "zip")
-    return starts
+    return members
 
 
-def plain_member(info: zipfile.ZipInfo) -> bool:
-    """A regular file, deflated or stored, not encrypted, its sizes in its header."""
-    kind = info.external_attr >> 16 & 0o170000
-    known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    exact = info.orig_filename == info.filename and not info.flag_bits & ~0x800
-    return known and exact and kind in (0, 0o100000) and not info.comment
+def read_end(file: Any) -> tuple[int, int, int]:
+    """How many members there are, where the directory starts, and how long it is."""
+    length = file.seek(0, 2)
+    file.seek(max(0, length - 0x10000))
+    tail = file.read()
+    if tail.rfind(b"PK\5\6") != len(tail) - END.size:
+        known = b"PK\5\6" in tail
+        raise Refused("zip_layout" if known else "zip", "zip", "no end")
+    _, _, _, _, count, size, start, _ = END.unpack(tail[-END.size :])
+    end = length - END.size
+    if tail[-END.size - LOCATOR.size :][:4] == b"PK\6\7":
+        end -= LOCATOR.size + END64.size
+        file.seek(max(0, end))
+        wide = END64.unpack(file.read(END64.size))
+        count, size, start = wide[7:]
+        expected = (b"PK\6\6", END64.size - 12, *wide[2:4], 0, 0, count, count, size, start)
+        if wide != expected or file.read(LOCATOR.size) != LOCATOR.pack(b"PK\6\7", 0, end, 1):
+            raise Refused("zip_layout", "zip")
+    narrow = (min(count, 0xFFFF), min(count, 0xFFFF), min(size, WIDE), min(start, WIDE))
+    if start + size != end or tail[-END.size :] != END.pack(b"PK\5\6", 0, 0, *narrow, 0):
+        raise Refused("zip_layout", "zip")
+    return count, start, size
 
 
-def check_header(header: bytes, info: zipfile.ZipInfo) -> tuple[int, int]:
-    """The lengths of name and extra field; the header must say what the directory says."""
-    found = struct.unpack("<4s2xHH4xLLLHH", header)
-    sizes = (info.compress_size, info.file_size)
-    same_sizes = found[4:6] in (sizes, (0xFFFFFFFF, 0xFFFFFFFF))
-    if found[:4] != (b"PK\3\4", info.flag_bits, info.compress_type, info.CRC) or not same_sizes:
-        raise Refused("zip_layout", info.filename)
-    return found[6], found[7]
+def read_entry(directory: bytes, at: int) -> tuple[Member, int, int, int]:
+    """A member that starts nowhere yet, its header's place, its flags, and the next entry's place.
+
+    It must be a regular file, deflated or stored, not encrypted, its sizes in its header.
+    """
+    mark, _, _, flags, method, _, _, crc, *found, kind, offset = ENTRY.unpack_from(directory, at)
+    packed, size, named, more, comment, disk, _ = found
+    at += ENTRY.size
+    name = directory[at : at + named].decode("utf-8" if flags & 0x800 else "ascii")
+    extra = directory[at + named : at + named + more]
+    odd = flags & ~0x800 or method not in (0, 8) or comment or disk or kind & 0x10
+    if mark != b"PK\1\2" or odd or kind >> 16 & 0o170000 not in (0, 0o100000):
+        raise Refused("zip_layout", name)
+    number = (size, packed, offset).count(WIDE)
+    wide = list(struct.unpack(f"<2H{number}Q", extra)[2:] if number else ())
+    if extra != wide_extra(wide):
+        raise Refused("zip_layout", name)
+    size, packed, offset = (wide.pop(0) if n == WIDE else n for n in (size, packed, offset))
+    member = Member(name, method == 8, crc, packed, size, 0)
+    return member, offset, flags, at + named + more
 
 
-def encoded_name(info: zipfile.ZipInfo) -> bytes:
-    return info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437")
+def check_header(file: Any, member: Member, flags: int) -> int:
+    """The header's length. It must say what the directory says: some programs read only one."""
+    mark, _, its, method, _, _, crc, packed, size, named, more = HEADER.unpack(
+        file.read(HEADER.size)
+    )
+    extra = wide_extra([member.size, member.packed] if packed == WIDE else [])
+    sizes = (WIDE, WIDE) if packed == WIDE else (member.packed, member.size)
+    same = (mark, its, method == 8, crc) == (b"PK\3\4", flags, member.deflated, member.crc)
+    name = member.name.encode("utf-8" if flags & 0x800 else "ascii")
+    known = method in (0, 8) and (packed, size) == sizes
+    if not (same and known and file.read(named) == name and file.read(more) == extra):
+        raise Refused("zip_layout", member.name)
+    return int(HEADER.size + named + more)
+
+
+def wide_extra(sizes: list[int]) -> bytes:
+    """The only extra field there may be: sizes that 32 bits do not hold (zip64)."""
+    return struct.pack(f"<2H{len(sizes)}Q", 1, 8 * len(sizes), *sizes) if sizes else b""
 
 
 # --- JSON ------------------------------------------------------------------------------------
@@ -672,6 +791,8 @@ def parse_line(line: bytes) -> Any:
     """One line of canonical JSON. Raises Refused without a place, which the caller knows."""
     try:
         text = line.decode()
+        if len(line) > LONG:
+            check_parts(text, "")
         value = fast_loads(text)
         if canonical(value) == text:
             return value
@@ -685,10 +806,17 @@ def parse_line(line: bytes) -> Any:
     raise Refused("json_canonical", "")
 
 
-def read_json(archive: Archive, name: str) -> Any:
-    """A member of JSON in any layout, but without duplicate keys and fractions."""
+def check_parts(text: str, where: str) -> None:
+    """What is small in the file may be large in memory: each part costs up to 200 bytes."""
+    if text.count(",") + text.count("[") + text.count("{") > MAX_PARTS:
+        raise Refused("json_parts", where)
+
+
+def read_json(text: str, name: str) -> Any:
+    """JSON in any layout, but without duplicate keys and fractions."""
+    check_parts(text, name)
     try:
-        return careful_loads(archive.whole(name))
+        return careful_loads(text)
     except TwiceError as error:
         raise Refused("json_twice", name, str(error)) from None
     except (ValueError, RecursionError) as error:
@@ -719,7 +847,9 @@ def is_hash(value: Any) -> bool:
 
 
 HASH = re.compile("[0-9a-f]{64}")
-TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+TIME = re.compile(
+    r"[0-9]{4}-[01][0-9]-[0-3][0-9]T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z"
+)
 
 
 # --- Events ----------------------------------------------------------------------------------
@@ -750,11 +880,18 @@ def wrong_event(event: Any) -> str | None:
     for name in MAYBE:
         if event[name] is not None and type(event[name]) is not str:
             return name
-    if not TIME.fullmatch(event["at"]):
+    if not is_moment(event["at"]):
         return "at"
     if event["body"] is not None and not HASH.fullmatch(event["body"]):
         return "body"
     return wrong_place(event) or wrong_parts(event)
+
+
+def is_moment(text: str) -> bool:
+    try:
+        return bool(TIME.fullmatch(text) and datetime.fromisoformat(text[:-1]))
+    except ValueError:
+        return False
 
 
 def wrong_place(event: dict[str, Any]) -> str | None:
@@ -784,6 +921,86 @@ def wrong_parts(event: dict[str, Any]) -> str | None:
 SCALARS = (str, int, bool)
 
 
+# --- The proofs ------------------------------------------------------------------------------
+
+
+class Proof(NamedTuple):
+    seq: int
+    size: int
+    path: list[bytes]
+
+
+class Proofs:
+    """proofs.json, of which only one line is in memory at a time: a loop may be long."""
+
+    def __init__(self, archive: Archive, kind: str, first: int) -> None:
+        self.archive = archive
+        self.last = None
+        """The exported event's, which stands last."""
+        for entry in self.entries():
+            self.last = entry
+        self.rest = check_rest(self.tail, kind, first)
+        self.order = self.entries()
+
+    def entries(self) -> Iterator[tuple[int, bytes]]:
+        """The lines of single events, with their numbers; `tail` has the rest afterwards."""
+        lines, more = enumerate(self.archive.lines(PROOFS), 1), True
+        opened = next(lines, (1, b""))[1] == b'{"events":{'
+        for number, line in lines if opened else ():
+            if line == b"},":
+                break
+            if not more or len(line) > MAX_PROOF:
+                raise Refused("shape", f"{PROOFS} {number}", "events")
+            more = line.endswith(b",")
+            yield number, line[:-1] if more else line
+        self.tail = next(lines, (1, b""))[1]
+        if not self.tail or more or next(lines, None):
+            raise Refused("shape", PROOFS, "lines")
+
+    def next(self, event: str) -> Proof:
+        """The proof that stands next, which must be of this event."""
+        return read_proof(event, next(self.order, None))
+
+    def end(self) -> None:
+        """Only the exported event's proof may be left."""
+        if next(self.order, None) != self.last:
+            raise Refused("proof_extra", PROOFS, "events")
+
+
+def read_proof(event: str, entry: tuple[int, bytes] | None) -> Proof:
+    if entry is None:
+        raise Refused("proof_missing", PROOFS, event)
+    where = f"{PROOFS} {entry[0]}"
+    try:
+        value = read_json("{" + entry[1].decode() + "}", where)
+    except UnicodeDecodeError:
+        raise Refused("utf8", where) from None
+    if value.keys() != {event}:
+        raise Refused("proof_missing", where, event)
+    proof = shaped(value[event], where, seq=int, size=int, path=list)
+    return Proof(proof["seq"], proof["size"], hashes(proof["path"], where))
+
+
+def check_rest(tail: bytes, kind: str, first: int) -> dict[str, Any]:
+    """What the proofs say of checkpoints and of a range."""
+    kinds: dict[str, Any] = {"checkpoints": list}
+    if kind == "range":
+        kinds.update(first=int, frontier=list, range=dict)
+    try:
+        value = read_json("{" + tail.decode(), PROOFS)
+    except UnicodeDecodeError:
+        raise Refused("utf8", PROOFS) from None
+    rest = shaped(value, PROOFS, **kinds)
+    for entry in rest["checkpoints"]:
+        shaped(entry, PROOFS, **{"from": int, "to": int, "consistency": list})
+    if kind == "range":
+        shaped(rest["range"], PROOFS, size=int, checkpoint=int, consistency=list)
+        whole = bin(first).count("1")
+        if rest["first"] != first or len(rest["frontier"]) != whole:
+            raise Refused("shape", PROOFS, "first, frontier")
+    return dict(rest)
+
+
 # --- The bundle ------------------------------------------------------------------------------
 
 
@@ -793,7 +1010,7 @@ class Bundle:
 
     archive: Archive
     manifest: dict[str, Any]
-    proofs: dict[str, Any]
+    proofs: Proofs
     exported: dict[str, Any]
     exported_leaf: bytes
     checkpoints: list[Checkpoint]
@@ -812,6 +1029,27 @@ class Bundle:
         return int(self.manifest["first"] + self.manifest["count"])
 
 
+class Timing:
+    """First and last time as written, and the largest steps between neighbours."""
+
+    def __init__(self) -> None:
+        self.first = self.last = ""
+        self.before: datetime | None = None
+        self.back, self.back_seq = MINUTE, -1
+        self.pause, self.pause_seq = timedelta(0), -1
+
+    def pass_by(self, at: str, seq: int) -> None:
+        moment = datetime.fromisoformat(at[:-1])
+        if self.before is None:
+            self.first, self.before = at, moment
+        step = moment - self.before
+        if step > self.pause:
+            self.pause, self.pause_seq = step, seq
+        elif -step > self.back:
+            self.back, self.back_seq = -step, seq
+        self.before, self.last = moment, at
+
+
 @dataclass
 class Found:
     """What the events hold, counted while they go by."""
@@ -822,24 +1060,30 @@ class Found:
     kinds: Counter[str] = field(default_factory=Counter)
     loops: dict[str, int] = field(default_factory=dict)
     policies: set[str] = field(default_factory=set)
-    published: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, str] = field(default_factory=dict)
     renewals: list[tuple[int, str]] = field(default_factory=list)
+    restores: list[tuple[int, int]] = field(default_factory=list)
+    turns: list[Words] = field(default_factory=list)
+    timing: Timing = field(default_factory=Timing)
     ids: array[int] = field(default_factory=lambda: array("q"))
     missing: dict[str, int] = field(default_factory=dict)
     erased: int = 0
     erased_elsewhere: set[str] = field(default_factory=set)
-    erasures: list[dict[str, Any]] = field(default_factory=list)
-    outside: int = 0
+    erasures: list[str] = field(default_factory=list)
+    first_seq: int = -1
     last_seq: int = -1
-    since: bool | None = None
+    roots: dict[int, bytes] = field(default_factory=dict)
+    lost: list[Checkpoint] = field(default_factory=list)
+    since: int | None = None
+    agreed: list[Checkpoint] = field(default_factory=list)
 
 
 def open_bundle(path: Path, keys: list[Key], witnesses: list[Key]) -> Bundle:
     archive = Archive(path)
-    manifest = check_manifest(read_json(archive, MANIFEST), keys)
+    manifest = check_manifest(read_json(archive.whole(MANIFEST), MANIFEST), keys)
     line = archive.whole(EXPORTED).encode()
     exported = at_line(EXPORTED, 1, lambda: parse_event(line))
-    proofs = check_proofs(read_json(archive, PROOFS), manifest)
+    proofs = Proofs(archive, manifest["kind"], manifest["first"])
     checkpoints = read_checkpoints(archive, manifest, keys, witnesses)
     return Bundle(archive, manifest, proofs, exported, leaf_hash(line), checkpoints)
 
@@ -873,23 +1117,6 @@ def check_chosen(chosen: Any) -> None:
             raise Refused("shape", MANIFEST, "bodies")
     elif chosen not in ("all", "none"):
         raise Refused("shape", MANIFEST, "bodies")
-
-
-def check_proofs(value: Any, manifest: dict[str, Any]) -> dict[str, Any]:
-    kinds: dict[str, Any] = {"checkpoints": list, "events": dict}
-    if manifest["kind"] == "range":
-        kinds.update(first=int, frontier=list, range=dict)
-    proofs = shaped(value, PROOFS, **kinds)
-    for entry in proofs["checkpoints"]:
-        shaped(entry, PROOFS, **{"from": int, "to": int, "consistency": list})
-    for entry in proofs["events"].values():
-        shaped(entry, PROOFS, seq=int, size=int, path=list)
-    if manifest["kind"] == "range":
-        shaped(proofs["range"], PROOFS, size=int, checkpoint=int, consistency=list)
-        whole = bin(manifest["first"]).count("1")
-        if proofs["first"] != manifest["first"] or len(proofs["frontier"]) != whole:
-            raise Refused("shape", PROOFS, "first, frontier")
-    return dict(proofs)
 
 
 def read_checkpoints(
@@ -941,7 +1168,8 @@ def check_exported(bundle: Bundle) -> None:
         raise Refused("exported", EXPORTED, "kind, event")
     if manifest["exported"]["seq"] >= bundle.last.size:
         raise Refused("exported_unsealed", CHECKPOINTS)
-    if prove_event(bundle, event["id"], bundle.exported_leaf) != manifest["exported"]["seq"]:
+    proof = read_proof(event["id"], bundle.proofs.last)
+    if proven_seq(bundle, event["id"], bundle.exported_leaf, proof) != manifest["exported"]["seq"]:
         raise Refused("exported", EXPORTED, "seq")
     for name in ("kind", "first", "count", "loop"):
         if event["data"].get(name) != manifest[name]:
@@ -949,21 +1177,23 @@ def check_exported(bundle: Bundle) -> None:
 
 
 def prove_event(bundle: Bundle, event: str, leaf: bytes) -> int:
+    """The event's position by the proof that stands next."""
+    return proven_seq(bundle, event, leaf, bundle.proofs.next(event))
+
+
+def proven_seq(bundle: Bundle, event: str, leaf: bytes, proof: Proof) -> int:
     """The event's position, proven by its path to the last checkpoint."""
-    proof = bundle.proofs["events"].get(event)
-    if proof is None:
-        raise Refused("proof_missing", PROOFS, event)
-    path, last = hashes(proof["path"], PROOFS), bundle.last
-    seq = int(proof["seq"])
-    if proof["size"] != last.size or not included(leaf, seq, last.size, path, last.root):
+    last = bundle.last
+    if proof.size != last.size or not included(leaf, proof.seq, last.size, proof.path, last.root):
         raise Refused("inclusion", PROOFS, event, last.size)
-    return seq
+    return proof.seq
 
 
 def check_between(bundle: Bundle) -> None:
     """Each checkpoint continues the one before, by a proof or by the bundle's own events."""
-    given = {(p["from"], p["to"]): p["consistency"] for p in bundle.proofs["checkpoints"]}
-    if len(given) != len(bundle.proofs["checkpoints"]):
+    between = bundle.proofs.rest["checkpoints"]
+    given = {(p["from"], p["to"]): p["consistency"] for p in between}
+    if len(given) != len(between):
         raise Refused("proof_extra", PROOFS, "checkpoints")
     for at, new in enumerate(bundle.checkpoints[1:]):
         old = bundle.checkpoints[at]
@@ -1030,24 +1260,23 @@ class Bodies:
             raise Refused("body_unknown", MANIFEST, min(self.listed))
 
 
-def go_through(bundle: Bundle, since: Checkpoint | None) -> Found:
-    found = Found()
+def go_through(bundle: Bundle, held: list[Checkpoint]) -> Found:
+    found, count = Found(), bundle.manifest["count"]
     bodies = Bodies(bundle, found)
-    place = Range(bundle, since) if bundle.is_range else Story(bundle, since)
+    place = Range(bundle, held) if bundle.is_range else Story(bundle)
     for number, line in enumerate(bundle.archive.lines(EVENTS), 1):
         try:
+            if number > count:
+                raise Refused("count", "", count, number)
             event = parse_event(line)
             seq = place.next(event, line)
-            count_event(found, event)
-            if event["kind"] == "history.key_renewed":
-                found.renewals.append((seq, str(event["data"].get("key"))))
+            count_event(found, event, seq)
             if event["body"] is not None:
                 bodies.take(event, seq)
-            if event["kind"] == "body.erased":
-                note_erasure(found, event, seq)
+            if event["kind"] in NOTED:
+                NOTED[event["kind"]](found, event, seq)
         except Refused as refused:
             raise placed(refused, EVENTS, number) from None
-        found.last_seq = seq
     bodies.end()
     place.end(found)
     return found
@@ -1056,16 +1285,16 @@ def go_through(bundle: Bundle, since: Checkpoint | None) -> Found:
 class Range:
     """A contiguous stretch: every event in its place, no event left out."""
 
-    def __init__(self, bundle: Bundle, since: Checkpoint | None) -> None:
+    def __init__(self, bundle: Bundle, held: list[Checkpoint]) -> None:
         self.bundle = bundle
         self.first: int = bundle.manifest["first"]
         self.size = self.first
-        self.frontier = hashes(bundle.proofs["frontier"], PROOFS)
+        self.frontier = hashes(bundle.proofs.rest["frontier"], PROOFS)
         self.loops: dict[str, int] = {}
-        wanted = [*bundle.checkpoints, *([since] if since else [])]
-        inside = [c for c in wanted if self.first <= c.size <= bundle.end]
-        self.wanted = sorted(inside, key=lambda c: c.size, reverse=True)
-        self.since = since if since in inside else None
+        self.own = {c.size: c.root for c in bundle.checkpoints}
+        sizes = {c.size for c in [*bundle.checkpoints, *held]}
+        inside = [size for size in sizes if self.first <= size <= bundle.end]
+        self.sizes, self.roots = sorted(inside, reverse=True), dict[int, bytes]()
         self.compare()
 
     def next(self, event: dict[str, Any], line: bytes) -> int:
@@ -1077,21 +1306,20 @@ class Range:
             self.loops[loop] = event["loop_seq"]
         push(self.frontier, self.size, sha256(b"\x00" + line).digest())
         self.size += 1
-        if self.wanted and self.wanted[-1].size == self.size:
+        if self.sizes and self.sizes[-1] == self.size:
             self.compare()
         return int(self.size) - 1
 
     def compare(self) -> None:
         """The events so far must make up every checkpoint of their size."""
-        root = root_of(self.frontier)
-        while self.wanted and self.wanted[-1].size == self.size:
-            checkpoint = self.wanted.pop()
-            if checkpoint.root != root:
-                code = "since" if checkpoint is self.since else "tree"
-                raise Refused(code, f"{EVENTS} {self.size - self.first}", checkpoint.size)
+        if not self.sizes or self.sizes[-1] != self.size:
+            return
+        root = self.roots[self.sizes.pop()] = root_of(self.frontier)
+        if self.own.get(self.size, root) != root:
+            raise Refused("tree", f"{EVENTS} {self.size - self.first}", self.size)
 
     def end(self, found: Found) -> None:
-        bundle, last, proof = self.bundle, self.bundle.last, self.bundle.proofs["range"]
+        bundle, last, proof = self.bundle, self.bundle.last, self.bundle.proofs.rest["range"]
         if self.size != bundle.end:
             raise Refused("count", EVENTS, bundle.manifest["count"], self.size - self.first)
         path = hashes(proof["consistency"], PROOFS)
@@ -1099,14 +1327,13 @@ class Range:
         root = root_of(self.frontier)
         if sizes != (self.size, last.size) or not consistent(*sizes, root, last.root, path):
             raise Refused("tree", EVENTS, last.size)
-        found.loops = self.loops
-        found.since = True if self.since else None
+        found.loops, found.roots = self.loops, self.roots
 
 
 class Story:
     """One loop's events, each proven on its own, none left out before the last one here."""
 
-    def __init__(self, bundle: Bundle, since: Checkpoint | None) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.loop = bundle, bundle.manifest["loop"]
         self.before, self.position = -1, -1
 
@@ -1128,46 +1355,102 @@ class Story:
         found.loops = {self.loop: self.before}
 
 
-def count_event(found: Found, event: dict[str, Any]) -> None:
+def count_event(found: Found, event: dict[str, Any], seq: int) -> None:
     found.events += 1
     found.kinds[event["kind"]] += 1
     found.ids.append(hash(event["id"]))
+    found.timing.pass_by(event["at"], seq)
     if event["policy"] is not None:
         found.policies.add(event["policy"])
-    if event["kind"] == "documents.published":
-        found.published[str(event["data"].get("publication"))] = event["data"].get("sha256")
+    if found.first_seq < 0:
+        found.first_seq = seq
+    found.last_seq = seq
+
+
+def note_publication(found: Found, event: dict[str, Any], _seq: int) -> None:
+    number, digest = event["data"].get("publication"), event["data"].get("sha256")
+    if type(number) is not int or not is_hash(digest):
+        raise Refused("shape", "", "data")
+    if str(number) in found.published:
+        raise Refused("published_twice", "", number)
+    found.published[str(number)] = digest
+
+
+def note_renewal(found: Found, event: dict[str, Any], seq: int) -> None:
+    key = str(event["data"].get("key"))
+    found.renewals.append((seq, key))
+    found.turns.append(filled(RENEWED, turn(event, seq, key="+".join(key.split("+")[:2]))))
+
+
+def note_restore(found: Found, event: dict[str, Any], seq: int) -> None:
+    """A restore opens an epoch; it may say which checkpoint was known outside before."""
+    epoch, size = event["data"].get("epoch"), event["data"].get("size")
+    if (
+        type(epoch) is not int
+        or not 2 <= epoch < MAX_EPOCH
+        or (size is not None and type(size) is not int)
+    ):
+        raise Refused("shape", "", "data")
+    found.restores.append((seq, epoch))
+    found.turns.append(filled(RESTORED, turn(event, seq, epoch=epoch)))
+    if size is not None:
+        found.turns.append(filled(KNOWN_BEFORE, turn(event, seq, size=f"{size:,}")))
 
 
 def note_erasure(found: Found, event: dict[str, Any], seq: int) -> bool:
     """An erasure takes its event off the missing; False when it was not among them."""
-    target = event["data"].get("event")
+    data, who = event["data"], event["actor"]["id"]
+    target = data.get("event")
     if type(target) is not str:
         raise Refused("shape", "", "data")
+    if not all(map(is_said, (data.get("why"), data.get("authority"), who))):
+        raise Refused("erasure_reason", "", target)
+    parts = (f"seq {seq}", target, event["at"], who, data["why"], data["authority"])
+    found.erasures.append("; ".join(map(plain, parts)))
     if found.missing.pop(target, seq) >= seq:
         found.erased_elsewhere.add(target)
         return False
     found.erased += 1
-    if len(found.erasures) < LISTED:
-        found.erasures.append(event)
     return True
+
+
+def is_said(value: Any) -> bool:
+    return type(value) is str and bool(value.strip())
+
+
+NOTED: dict[str, Callable[[Found, dict[str, Any], int], Any]] = {
+    "documents.published": note_publication,
+    "history.key_renewed": note_renewal,
+    "history.restored": note_restore,
+    "body.erased": note_erasure,
+}
 
 
 # --- What must agree afterwards --------------------------------------------------------------
 
 
-def check_erasures(bundle: Bundle, found: Found) -> None:
-    """Erasures outside the events, each proven; then no chosen body may be missing still."""
-    for number, line in enumerate(bundle.archive.lines(ERASURES), 1):
+def outside_events(
+    bundle: Bundle, found: Found, name: str, note: Callable[[Found, dict[str, Any], int], Any]
+) -> None:
+    """The events of a member that stand outside of the stretch, each proven and noted."""
+    kind, reason = OUTSIDE[name]
+    for number, line in enumerate(bundle.archive.lines(name), 1):
         try:
             event = parse_event(line)
+            if event["kind"] != kind:
+                raise Refused(reason, "", event["id"])
             seq = prove_event(bundle, event["id"], leaf_hash(line))
             inside = bundle.is_range and bundle.manifest["first"] <= seq < bundle.end
-            if event["kind"] != "body.erased" or inside or not note_erasure(found, event, seq):
-                raise Refused("erasure", "", event["id"])
+            if inside or note(found, event, seq) is False:
+                raise Refused(reason, "", event["id"])
             found.ids.append(hash(event["id"]))
         except Refused as refused:
-            raise placed(refused, ERASURES, number) from None
-        found.outside += 1
+            raise placed(refused, name, number) from None
+
+
+def check_erasures(bundle: Bundle, found: Found) -> None:
+    """After the erasures outside no chosen body may be missing still."""
+    outside_events(bundle, found, ERASURES, note_erasure)
     if found.missing:
         target, seq = min(found.missing.items(), key=lambda item: item[1])
         raise Refused("body_missing", f"{EVENTS}, seq {seq}", target)
@@ -1182,19 +1465,13 @@ def check_unique(bundle: Bundle, found: Found) -> None:
     ordered = sorted([*found.ids, hash(bundle.exported["id"])])
     same = {a for at, a in enumerate(ordered[1:]) if ordered[at] == a}
     seen = {bundle.exported["id"]}
-    for name in (EVENTS, ERASURES) if same else ():
+    for name in (EVENTS, *OUTSIDE) if same else ():
         for number, line in enumerate(bundle.archive.lines(name), 1):
             event = parse_line(line)["id"]
             if event in seen:
                 raise Refused("event_twice", f"{name} {number}", event)
             if hash(event) in same:
                 seen.add(event)
-
-
-def check_proofs_used(bundle: Bundle, found: Found) -> None:
-    needed = 1 + found.outside + (0 if bundle.is_range else found.events)
-    if len(bundle.proofs["events"]) != needed:
-        raise Refused("proof_extra", PROOFS, "events")
 
 
 def check_exported_after(bundle: Bundle, found: Found) -> None:
@@ -1207,7 +1484,7 @@ def check_exported_after(bundle: Bundle, found: Found) -> None:
 def check_hashes(bundle: Bundle) -> None:
     """Every member is what the exported event or the manifest has the hash of."""
     archive, data = bundle.archive, bundle.exported["data"]
-    for name in (EVENTS, BODIES, ERASURES):
+    for name in (EVENTS, BODIES, *OUTSIDE):
         if data.get(f"sha256:{name}") != archive.digest(name):
             raise Refused("hash", name)
     config = [name for name in archive.members if name.startswith(CONFIG)]
@@ -1223,18 +1500,19 @@ def check_hashes(bundle: Bundle) -> None:
 
 
 def check_documents(bundle: Bundle, found: Found) -> None:
-    """All publications that events name are here, and those published here are as published."""
+    """All publications that events name or make are here, each as the event of it says."""
     sets: dict[str, list[str]] = {}
     for name in sorted(bundle.archive.members):
         if name.startswith(CONFIG):
             _, publication, file = name.split("/", 2)
             line = f"{bundle.archive.digest(name)}  {file}\n"
             sets.setdefault(publication, []).append(line)
-    for publication in sorted(found.policies - sets.keys()):
+    for publication in sorted((found.policies | found.published.keys()) - sets.keys()):
         raise Refused("documents_missing", CONFIG, publication)
-    for publication, digest in found.published.items():
-        lines = "".join(sets.get(publication, []))
-        if lines and sha256(lines.encode()).hexdigest() != digest:
+    for publication, lines in sets.items():
+        if publication not in found.published:
+            raise Refused("documents_unpublished", f"{CONFIG}{publication}", publication)
+        if sha256("".join(lines).encode()).hexdigest() != found.published[publication]:
             raise Refused("documents", f"{CONFIG}{publication}", publication)
 
 
@@ -1258,50 +1536,107 @@ def check_totals(bundle: Bundle, found: Found) -> None:
             raise Refused("manifest", MANIFEST, name)
 
 
-def check_since(bundle: Bundle, since: Checkpoint, found: Found) -> None:
-    """The bundle's history must not contradict the checkpoint that the auditor holds."""
-    if since.size > bundle.last.size:
-        raise Refused("since_newer", "--since", bundle.last.size, since.size)
+def check_restores(bundle: Bundle, found: Found) -> None:
+    """A checkpoint's epoch is the one that the last restore before it opened."""
+    known = bundle.manifest["first"] if bundle.is_range else bundle.last.size
+    epoch = 1 if known == 0 else 0
+    """0 where nothing here tells."""
     for checkpoint in bundle.checkpoints:
-        if checkpoint.size == since.size:
-            if checkpoint.root != since.root:
-                raise Refused("since", "--since", since.size)
-            found.since = True
-    found.since = bool(found.since or since.size == 0)
+        opened = [restore[1] for restore in found.restores if restore[0] < checkpoint.size]
+        due, its = opened[-1] if opened else epoch, its_epoch(bundle, checkpoint)
+        within = checkpoint.size <= found.last_seq + 1
+        if its < due or (due and within and its != due):
+            raise Refused("restored", CHECKPOINTS, checkpoint.size, its, due)
+        if checkpoint.size >= known and not opened:
+            epoch = its
+
+
+def its_epoch(bundle: Bundle, checkpoint: Checkpoint) -> int:
+    return epoch_of(checkpoint.origin, bundle.manifest["origin"]) or 1
+
+
+def check_held(
+    bundle: Bundle, held: list[Checkpoint], found: Found, *, restored: bool = False
+) -> None:
+    """The bundle's history must not contradict the checkpoints that the auditor holds.
+
+    What an earlier epoch says behind a restore may have been lost in it. Somebody who alters a
+    history can claim as much, so that is accepted only from an auditor who knows of it and who
+    also holds a checkpoint of a later epoch that agrees.
+    """
+    roots = {0: root_of([]), **found.roots, **{c.size: c.root for c in bundle.checkpoints}}
+    agreed = [c for c in held if roots.get(c.size) == c.root]
+    latest = max([its_epoch(bundle, c) for c in agreed], default=1)
+    for checkpoint in held:
+        size, epoch = checkpoint.size, its_epoch(bundle, checkpoint)
+        newer = size > bundle.last.size
+        if not newer and roots.get(size, checkpoint.root) == checkpoint.root:
+            continue
+        ends = [seq for seq, opened in found.restores if opened > epoch]
+        if ends and size > ends[0] and epoch < latest and restored:
+            found.lost.append(checkpoint)
+        elif epoch < bundle.manifest["epoch"] and not (ends and size <= ends[0]):
+            raise Refused("since_restored", "--since", size, epoch, bundle.manifest["epoch"])
+        elif newer:
+            raise Refused("since_newer", "--since", bundle.last.size, size)
+        else:
+            raise Refused("since", "--since", size)
+    if held and not agreed:
+        raise Refused("since_open", "--since", max(c.size for c in held))
+    found.since = max([c.size for c in agreed], default=None)
+    found.agreed = agreed
 
 
 def check_witnesses(bundle: Bundle, witnesses: list[Key], found: Found) -> None:
+    """A witness signed a checkpoint in the bundle, or one held that the bundle continues."""
     for witness in witnesses:
-        sizes = [c.size for c in bundle.checkpoints if witness.text in c.signers]
+        notes = [*bundle.checkpoints, *found.agreed]
+        sizes = [c.size for c in notes if witness.text in c.signers]
         if max(sizes, default=-1) <= found.last_seq:
             raise Refused("witness", CHECKPOINTS, witness.name)
 
 
 def verify(
-    path: Path, keys: list[Key], witnesses: list[Key], since: Checkpoint | None
+    path: Path,
+    keys: list[Key],
+    witnesses: list[Key],
+    held: list[Checkpoint],
+    *,
+    restored: bool = False,
 ) -> tuple[Bundle, Found]:
     """Everything, from the outside in. Raises Refused at the first thing that is not so."""
+    try:
+        bundle, found = verified(path, keys, witnesses, held)
+        check_held(bundle, held, found, restored=restored)
+        check_witnesses(bundle, witnesses, found)
+    except (MemoryError, RecursionError):
+        raise Refused("memory", path.name) from None
+    return bundle, found
+
+
+def verified(
+    path: Path, keys: list[Key], witnesses: list[Key], held: list[Checkpoint]
+) -> tuple[Bundle, Found]:
     bundle = open_bundle(path, keys, witnesses)
     check_exported(bundle)
     check_between(bundle)
-    if since:
-        check_since(bundle, since, Found())
-    found = go_through(bundle, since)
+    found = go_through(bundle, held)
     check_erasures(bundle, found)
+    outside_events(bundle, found, PUBLICATIONS, note_publication)
     check_unique(bundle, found)
-    check_proofs_used(bundle, found)
+    bundle.proofs.end()
     check_exported_after(bundle, found)
     check_hashes(bundle)
     check_documents(bundle, found)
     check_renewals(bundle, found)
+    check_restores(bundle, found)
     check_totals(bundle, found)
-    if since:
-        check_since(bundle, since, found)
-    check_witnesses(bundle, witnesses, found)
     return bundle, found
 
 
 # --- Saying it -------------------------------------------------------------------------------
+
+Words = tuple[str, str]
 
 RANGE_PROVEN = (
     "证实：历史中位置 {first} 至 {last} 的 {events} 个事件（{loops} 个循环）全部在此，无一被改动、"
@@ -1310,14 +1645,54 @@ RANGE_PROVEN = (
     " are all here; none was changed, left out, added or moved.",
 )
 LOOP_PROVEN = (
-    "证实：循环 {loop} 的前 {events} 个事件都在历史中，按序，无一被改动或删去。",
-    "Proven: the first {events} events of the loop {loop} are in the history, in this order; none"
-    " was changed or left out.",
+    "证实：循环 {loop} 的这 {events} 个事件都在历史中，位置由 {first} 至 {last} 递增，编号从 0 起"
+    "连续，无一被改动。",
+    "Proven: these {events} events of the loop {loop} are in the history, unchanged, at growing"
+    " positions from {first} to {last}, numbered from 0 without a gap.",
 )
 LOOP_NOT = (
-    "未证实：此后没有别的事件。只有整段导出（--from --to）能证明这一点。",
-    "Not proven: that nothing came later. Only an export of a whole stretch (--from --to) can show"
-    " it.",
+    "未证实：历史中没有别的事件也属于这个循环、带同样的编号；此后没有别的事件。只有整段导出"
+    "（--from --to）能证明这两点。",
+    "Not proven: that no other event of the history is this loop's and bears the same numbers, nor"
+    " that nothing came later. Only an export of a whole stretch (--from --to) can show either.",
+)
+TIMES = (
+    "时间（写入时的，非证实）：第一个事件 {first_at}，最后一个 {last_at}；相邻事件最长间隔 {pause}"
+    "，在位置 {pause_seq} 之前。",
+    "Times, as written, not proven: the first event {first_at}, the last {last_at}; the longest"
+    " pause between neighbours is {pause}, before the position {pause_seq}.",
+)
+IN_TIME = (
+    "相邻事件之间时间没有倒退一分钟以上。",
+    "Nowhere does the time go back by more than a minute from one event to the next.",
+)
+BACK_IN_TIME = (
+    "注意：位置 {back_seq} 的事件比前一个早 {back}，是最大的一次倒退；请追问原因。",
+    "Mind: the event at the position {back_seq} is {back} earlier than the one before it, the"
+    " largest step back in time; ask why.",
+)
+RESTORED = (
+    "注意：位置 {seq}，{at}，{who}：历史从备份恢复，进入第 {epoch} 纪元。请追问丢了哪一段、为什么，"
+    "并用恢复之前留存的检查点核对（--since）。",
+    "Mind: position {seq}, {at}, {who}: the history was restored from a backup and entered epoch"
+    " {epoch}. Ask what was lost and why, and hold the bundle against checkpoints that you kept"
+    " before (--since).",
+)
+KNOWN_BEFORE = (
+    "注意：恢复时外部已知大小为 {size} 的检查点；位置 {seq} 起原有的事件不在这部历史里。",
+    "Mind: at that restore a checkpoint of size {size} was known outside; what stood from the"
+    " position {seq} on before it is not in this history.",
+)
+EPOCH = (
+    "注意：历史处于第 {epoch} 纪元，即曾从备份恢复；包内有 {restores} 个恢复事件。请用恢复之前留存"
+    "的检查点核对（--since）。",
+    "Mind: the history is in epoch {epoch}, so it was restored from a backup (restores in the"
+    " bundle: {restores}). Hold it against checkpoints that you kept before (--since).",
+)
+RENEWED = (
+    "注意：位置 {seq}，{at}，{who}：更换签名密钥，此后由 {key} 签署；请与书面交接的公钥核对。",
+    "Mind: position {seq}, {at}, {who}: the signing key was renewed; from here on {key} signs."
+    " Compare it with the key handed over in writing.",
 )
 RANGE_NOT = (
     "未证实：这一段之前和之后的事件；它们不在包内。",
@@ -1332,15 +1707,14 @@ SIGNED = (
     "By: {notes} checkpoints signed by {key}; the last is {origin}, size {size}, root {root}.",
 )
 DOCUMENTS = (
-    "文档：{config} 份，与导出事件（位置 {seq}，{at}，{who}）记录的哈希一致；其中 {published}"
-    " 次发布与本包内的发布事件一致。",
-    "Documents: {config}, as hashed in the exported event (position {seq}, {at}, {who}); those of"
-    " {published} publications are as the events of publication here say.",
+    "文档：{published} 次发布的 {config} 份，与各自的发布事件一致，也与导出事件（位置 {seq}，{at}，"
+    "{who}）记录的哈希一致。",
+    "Documents: {config} of {published} publications, each as its event of publication says, and as"
+    " hashed in the exported event (position {seq}, {at}, {who}).",
 )
 STATED = (
-    "仅为软件陈述、未经证实：清单中的 query、software、people，以及发布事件不在包内的文档。",
-    "Stated by the software, not proven: query, software and people in the manifest, and documents"
-    " whose event of publication is not in the bundle.",
+    "仅为软件陈述、未经证实：清单中的 query、software、people。",
+    "Stated by the software, not proven: query, software and people in the manifest.",
 )
 TRUTH = (
     "任何检查都不能证明：写入的内容当初是真的；最后检查点之后发生了什么；签名时刻（除非有见证人）。",
@@ -1351,72 +1725,105 @@ SINCE_YES = (
     "与你手中大小为 {since} 的检查点相符。",
     "It continues the checkpoint of size {since} that you hold.",
 )
-SINCE_NO = (
-    "未证实：与你手中大小为 {since} 的检查点的关系；请索取从位置 {since} 起或包含它的导出。",
-    "Not proven: that it continues the checkpoint of size {since} that you hold; ask for an export"
-    " of a stretch that holds the position {since}.",
+SINCE_MANY = (
+    "你的文件里有 {pieces} 段：读了 {notes_held} 个检查点，{compared} 个对上，{apart} 个不在本包"
+    "范围内，{lost} 个属于恢复备份前丢失的部分；{unsigned} 段不是所给公钥签署的检查点，已略过。",
+    "Your file holds {pieces} pieces: {notes_held} checkpoints were read, {compared} agree, {apart}"
+    " are outside of this bundle, {lost} are of what was lost in a restore; {unsigned} pieces are"
+    " no checkpoints signed by the keys given and were passed over.",
 )
 WITNESSED = ("见证人 {witnesses} 也签了名。", "Signed by the witness {witnesses} too.")
 ERASED = ("删除", "erased")
 
 
-def report(
-    bundle: Bundle, found: Found, witnesses: list[Key], since: Checkpoint | None
-) -> Iterator[str]:
+def report(bundle: Bundle, found: Found, witnesses: list[Key], held: Held | None) -> Iterator[str]:
     """What is proven and what is not, Chinese first, a sentence a line."""
+    known = facts(bundle, found, witnesses, held)
     said = [RANGE_PROVEN if bundle.is_range else LOOP_PROVEN, BODIES_PROVEN, SIGNED, DOCUMENTS]
     said += [WITNESSED] if witnesses else []
-    if since:
-        said.append(SINCE_YES if found.since else SINCE_NO)
-    said += [RANGE_NOT if bundle.is_range else LOOP_NOT, STATED, TRUTH]
-    known = facts(bundle, found, witnesses, since)
+    said += since_words(held) if held else []
+    said += [TIMES, IN_TIME if found.timing.back_seq < 0 else BACK_IN_TIME]
+    said += [EPOCH] if bundle.manifest["epoch"] > 1 else []
+    filled_in = [filled(words, known) for words in said] + found.turns
+    last = [RANGE_NOT if bundle.is_range else LOOP_NOT, STATED, TRUTH]
+    filled_in += [filled(words, known) for words in last]
     for language, title in enumerate(("已证实", "PROVEN")):
         yield title
-        yield from ("  " + words[language].format(**known) for words in said)
-    for event in found.erasures:
-        yield f"  {' '.join(ERASED)}: {erasure_words(event)}"
-    if found.erased > len(found.erasures):
-        yield f"  … +{found.erased - len(found.erasures)}"
+        yield from ("  " + words[language] for words in filled_in)
+    for erasure in found.erasures:
+        yield f"  {' '.join(ERASED)}: {erasure}"
 
 
-def facts(
-    bundle: Bundle, found: Found, witnesses: list[Key], since: Checkpoint | None
-) -> dict[str, Any]:
-    last, manifest, exported = bundle.last, bundle.manifest, bundle.exported
+def since_words(held: Held) -> list[Words]:
+    return [SINCE_YES, SINCE_MANY] if held.pieces > 1 else [SINCE_YES]
+
+
+def filled(words: Words, known: dict[str, Any]) -> Words:
+    return words[0].format(**known), words[1].format(**known)
+
+
+def turn(event: dict[str, Any], seq: int, **more: Any) -> dict[str, Any]:
+    """What is said of an event at which the history took a turn."""
+    who = {"seq": f"{seq:,}", "at": event["at"], "who": plain(event["actor"]["id"])}
+    return who | {name: plain(value) for name, value in more.items()}
+
+
+def facts(bundle: Bundle, found: Found, witnesses: list[Key], held: Held | None) -> dict[str, Any]:
+    last, manifest, exported, timing = bundle.last, bundle.manifest, bundle.exported, found.timing
     config = [name for name in bundle.archive.members if name.startswith(CONFIG)]
-    return {
-        "first": f"{manifest['first'] or 0:,}",
-        "last": f"{found.last_seq:,}",
-        "events": f"{found.events:,}",
-        "loops": f"{len(found.loops):,}",
+    numbers = {
+        "first": found.first_seq,
+        "last": found.last_seq,
+        "events": found.events,
+        "loops": len(found.loops),
+        "chosen": found.chosen,
+        "bodies": found.bodies,
+        "erased": found.erased,
+        "notes": len(bundle.checkpoints),
+        "size": last.size,
+        "config": len(config),
+        "published": len({name.split("/")[1] for name in config}),
+        "seq": manifest["exported"]["seq"],
+        "epoch": manifest["epoch"],
+        "restores": len(found.restores),
+        "back_seq": timing.back_seq,
+        "pause_seq": max(timing.pause_seq, found.first_seq),
+    }
+    texts = {
         "loop": plain(manifest["loop"]),
-        "chosen": f"{found.chosen:,}",
-        "bodies": f"{found.bodies:,}",
-        "erased": f"{found.erased:,}",
-        "notes": f"{len(bundle.checkpoints):,}",
         "key": manifest["origin"],
         "origin": last.origin,
-        "size": f"{last.size:,}",
         "root": b64encode(last.root).decode(),
-        "config": len(config),
-        "published": len({name.split("/")[1] for name in config} & found.published.keys()),
-        "seq": f"{manifest['exported']['seq']:,}",
         "at": exported["at"],
         "who": plain(exported["actor"]["id"]),
         "witnesses": ", ".join(witness.name for witness in witnesses),
-        "since": f"{since.size:,}" if since else "",
+        "first_at": timing.first,
+        "last_at": timing.last,
+        "back": duration(timing.back),
+        "pause": duration(timing.pause),
     }
+    said = texts | {name: f"{number:,}" for name, number in numbers.items()}
+    return said | (held_facts(found, held) if held else {})
 
 
-def erasure_words(event: dict[str, Any]) -> str:
-    data = event["data"]
-    return "; ".join(
-        plain(part)
-        for part in (
-            data["event"], event["at"], event["actor"]["id"], data.get("why"), data.get("authority")
-        )
-        if part is not None
-    )  # fmt: skip
+def held_facts(found: Found, held: Held) -> dict[str, str]:
+    numbers = {
+        "since": found.since or 0,
+        "held": max(c.size for c in held.checkpoints),
+        "pieces": held.pieces,
+        "notes_held": len(held.checkpoints),
+        "compared": len(found.agreed),
+        "lost": len(found.lost),
+        "apart": len(held.checkpoints) - len(found.agreed) - len(found.lost),
+        "unsigned": held.unsigned,
+    }
+    return {name: f"{number:,}" for name, number in numbers.items()}
+
+
+def duration(span: timedelta) -> str:
+    """Days and h:mm:ss, such as `3d 4:05:06`."""
+    rest = str(timedelta(seconds=span.seconds))
+    return f"{span.days}d {rest}" if span.days else rest
 
 
 def plain(value: Any) -> str:
@@ -1448,7 +1855,11 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--since", type=Path, metavar="FILE",
-        help="你手中的检查点 a checkpoint that you hold",
+        help="你手中的检查点，一个或多个 the checkpoints that you hold, one or many",
+    )  # fmt: skip
+    parser.add_argument(
+        "--restored", action="store_true",
+        help="已知悉恢复备份丢失了什么 you know what a restore lost",
     )  # fmt: skip
     return parser.parse_args(arguments)
 
@@ -1458,13 +1869,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         keys = read_keys(given.key)
         witnesses = [read_key(key) for key in given.witness]
-        since = read_since(given.since, keys) if given.since else None
+        held = read_held(given.since, keys, witnesses) if given.since else None
         given.bundle.open("rb").close()
     except (Refused, OSError, UnicodeDecodeError) as error:
         sys.stderr.write("用法有误 usage: " + plain(error) + "\n")
         return 2
     try:
-        lines = list(report(*verify(given.bundle, keys, witnesses, since), witnesses, since))
+        kept = held.checkpoints if held else []
+        proven = verify(given.bundle, keys, witnesses, kept, restored=given.restored)
+        lines = list(report(*proven, witnesses, held))
         code = 0
     except Refused as refused:
         lines, code = list(refusal(refused)), 1
@@ -1472,11 +1885,41 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def read_since(path: Path, keys: list[Key]) -> Checkpoint:
-    since = read_own_note(path.read_bytes().decode(), keys, [], "--since")
-    if epoch_of(since.origin, keys[0].name) is None:
-        raise Refused("note_origin", "--since", since.origin, keys[0].name)
-    return since
+class Held(NamedTuple):
+    """What the auditor kept: checkpoints, of how many pieces, and how many of these are none."""
+
+    checkpoints: list[Checkpoint]
+    pieces: int
+    unsigned: int
+
+
+NOTE = re.compile("^[^\n]+\n[0-9]+\n[A-Za-z0-9+/]+=*\n\n(?:\u2014 \\S+ \\S+\n)+", re.MULTILINE)
+
+
+def read_held(path: Path, keys: list[Key], witnesses: list[Key]) -> Held:
+    """The checkpoints in a file as people keep it: saved from a mail, copied from a group, with a
+    byte order mark, other line ends, words around it. Of very many as many evenly spaced ones, the
+    last among them. Raises Refused when there is none, the first reason."""
+    text = path.read_bytes().decode().lstrip("\ufeff").replace("\r\n", "\n").rstrip("\n") + "\n"
+    pieces = [found[0] for found in NOTE.finditer(text)] or [text]
+    most = min(len(pieces), MAX_HELD)
+    chosen = [pieces[(n + 1) * len(pieces) // most - 1] for n in range(most)]
+    checkpoints, problems = list[Checkpoint](), list[Refused]()
+    for piece in chosen:
+        try:
+            checkpoints.append(read_own_checkpoint(piece, keys, witnesses))
+        except Refused as problem:
+            problems.append(problem)
+    if not checkpoints:
+        raise problems[0]
+    return Held(checkpoints, len(pieces), len(problems))
+
+
+def read_own_checkpoint(piece: str, keys: list[Key], witnesses: list[Key]) -> Checkpoint:
+    checkpoint = read_own_note(piece, keys, witnesses, "--since")
+    if epoch_of(checkpoint.origin, keys[0].name) is None:
+        raise Refused("note_origin", "--since", checkpoint.origin, keys[0].name)
+    return checkpoint
 
 
 if __name__ == "__main__":

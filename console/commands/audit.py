@@ -1,7 +1,7 @@
 """审计 / The history: sign it, verify it, replay it."""
 
 import sys
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from console.terminal import (
     Limit,
     Person,
     actor,
+    actor_or_program,
     choose,
     emit,
     say,
@@ -25,11 +26,14 @@ from loopwright.errors import InputError
 if TYPE_CHECKING:
     from loopwright.history.envelope import Actor
     from loopwright.history.keys import Signer
-    from loopwright.history.note import SigningKey
+    from loopwright.history.note import Checkpoint, SigningKey
     from loopwright.history.verify import Report
     from loopwright.settings import Settings
     from tasks.audit.bundle_part import Asked
     from tasks.audit.export_history import Exported
+    from tasks.audit.replay import Replay
+    from tasks.audit.replay_intake import Fingerprint
+    from tasks.audit.seal_history import Restored
     from tasks.privacy.erase import Erased
     from tasks.workspace import Workspace
 
@@ -37,6 +41,10 @@ NAME = "audit"
 app = typer.Typer(no_args_is_help=True)
 
 
+AcceptLoss = Annotated[
+    bool,
+    typer.Option("--restored", help="Accept what a restore lost, having seen the reason."),
+]
 Vkeys = Annotated[
     list[str] | None,
     typer.Option(
@@ -54,21 +62,29 @@ def verify(
         typer.Option("--checkpoint", help="Checkpoints kept outside: one note or a whole file."),
     ] = None,
     key: Vkeys = None,
+    restored: AcceptLoss = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recompute every leaf, the root and all checkpoints; exit 1 at the first thing wrong."""
+    """核验 / Recompute every leaf, the root, all checkpoints; exit 1 at the first thing wrong."""
     from dataclasses import asdict
 
     from loopwright.history.verify import verify as verify_history
-    from tasks.audit.witness import checkpoints_in
+    from tasks.audit.witness import Kept, checkpoints_in
 
     with workspace() as ws:
         signer = who_signs(ws.settings, key, required=checkpoint is not None)
-        outside = checkpoints_in(checkpoint, signer) if checkpoint and signer else []
+        kept = checkpoints_in(checkpoint, signer) if checkpoint and signer else Kept([], [])
         with ws.db.read() as tx:
-            report = verify_history(tx, signer, outside)
+            report = verify_history(tx, signer, kept.checkpoints, restored=restored)
     document = asdict(report) | {"ok": report.ok, "signatures": signer is not None}
-    emit(document, as_json, lambda: tell(report, signed=signer is not None))
+    document["passed_over"] = kept.passed_over
+
+    def human() -> None:
+        for reason in kept.passed_over:
+            say(f"⚠ 略过一个检查点 / a checkpoint was passed over: {reason}")
+        tell(report, signed=signer is not None)
+
+    emit(document, as_json, human)
     sys.exit(0 if report.ok else 1)
 
 
@@ -96,6 +112,11 @@ def parse_keys(keys: list[str]) -> "Signer":
         raise InputError(f"--key: {error}", fix) from None
 
 
+def warn(text: str) -> None:
+    """For people, beside what a program reads."""
+    typer.echo(text, err=True)
+
+
 def print_exactly(text: str) -> None:
     sys.stdout.write(text)
 
@@ -106,8 +127,13 @@ def tell(report: "Report", *, signed: bool) -> None:
         say(f"✗ seq {report.seq}: {report.problem}")
     else:
         say(
-            f"✓ {report.size:,} events, {report.bodies:,} bodies, {report.erased:,} erased,"
-            f" root {report.root}"
+            f"✓ {report.size:,} 个事件 events，{report.bodies:,} 份正文 bodies，"
+            f"{report.erased:,} 份已删除 erased，根 root {report.root}"
+        )
+    if report.back.seconds >= TOLD_SECONDS:
+        say(
+            f"⚠ 时间最多倒退 / time steps back by up to {timedelta(seconds=report.back.seconds)}"
+            f" (seq {report.back.seq})"
         )
     for verdict in report.outside:
         mark = "✓" if verdict.found == "held" else "⚠" if report.ok else "✗"
@@ -117,7 +143,7 @@ def tell(report: "Report", *, signed: bool) -> None:
     if report.ok:
         checked = "签名已核对 / signatures checked" if signed else NOT_CHECKED
         say(f"✓ {report.checkpoints:,} 个检查点 / checkpoints: {checked}")
-        say(PROVES_OUTSIDE if report.outside else PROVES)
+        say(proves(report))
 
 
 VERDICTS = {
@@ -126,6 +152,17 @@ VERDICTS = {
     "rewritten": "此前的历史被改写 / what stands before it was rewritten",
     "lost in a restore": "恢复备份时丢失，已有记录 / its end was lost in a restore, on record",
 }
+
+
+def proves(report: "Report") -> str:
+    """What a sound report shows, and what not."""
+    if any(verdict.found != "held" for verdict in report.outside):
+        return PROVES_RESTORED
+    return PROVES_OUTSIDE if report.outside else PROVES
+
+
+TOLD_SECONDS = 60
+"""Writers side by side note times that differ by seconds; more is worth a look."""
 NOT_CHECKED = "签名未核对，缺公钥 / signatures not checked: no key here, --key VKEY"
 PROVES = (
     "  证明：自写入以来，未有人只改行而不重算哈希。不证明：有人重算了全部哈希；"
@@ -139,6 +176,13 @@ PROVES_OUTSIDE = (
     "  This proves that nothing before the checkpoint kept outside was changed, removed, added or"
     " moved since it was signed. It does not prove what came after it, nor that what people"
     " entered was true."
+)
+
+
+PROVES_RESTORED = (
+    "  证明：标为一致的检查点之前，自签署以来无一改动。恢复备份时丢失的部分除外，你已接受理由。\n"
+    "  This proves that nothing before the checkpoints marked as held was changed since they were"
+    " signed. What a restore lost is beyond proof; you accepted its reason."
 )
 
 
@@ -203,16 +247,21 @@ def checkpoint(
     since: Annotated[
         int | None, typer.Option("--since", help="Add the proof from this size, for a witness.")
     ] = None,
+    restored: Annotated[
+        bool, typer.Option("--restored", help="The signer knows why a new epoch begins.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """检查点 / Sign what is new; print the newest checkpoint, with a proof for a witness."""
     from loopwright.now import utc_now
-    from tasks.audit.seal_history import newest_proof, seal
+    from tasks.audit.seal_history import newest_proof, seal, signing_key, unsealed
 
     with workspace(dry_run=dry_run) as ws:
-        sealed = seal(ws, utc_now())
+        sealed = seal(ws, utc_now(), restored=restored)
         proof = newest_proof(ws, since)
+        if signing_key(ws.settings) is None and (newer := unsealed(ws)):
+            warn(f"此处无密钥，未签署 / not signed here: no key; {newer:,} 个新事件 newer events")
     document = {
         "note": proof.note,
         "sealed": sealed is not None,
@@ -249,6 +298,7 @@ def witness(
 
     own = read_key(own_key)
     note, found = countersign(given, parse_keys(key), own, keep, restored=restored)
+    warn(f"✓ 已加签 / countersigned: {found.origin} {found.size:,}")
     document = {"note": note, "origin": found.origin, "size": found.size, "root": found.root.hex()}
     emit(document, as_json, lambda: print_exactly(note))
 
@@ -265,18 +315,39 @@ def restored(
     as_json: AsJson = False,
 ) -> None:
     """恢复备份后 / After a restore: put it on record and open a new epoch of checkpoints."""
+    from dataclasses import asdict
+
     from loopwright.now import utc_now
-    from tasks.audit.seal_history import newest_outside, restored
+    from tasks.audit.kept_outside import newest_known
+    from tasks.audit.seal_history import restored, seal
     from tasks.audit.witness import checkpoints_in
 
     with workspace(dry_run=dry_run) as ws:
         signer = who_signs(ws.settings, key, required=checkpoint is not None)
-        given = checkpoints_in(checkpoint, signer) if checkpoint and signer else []
-        published = newest_outside(ws.settings.audit.append_to, signer) if signer else None
-        outside = given[-1] if given else published
-        epoch = restored(ws, reason, actor(ws, person), utc_now(), outside)
-    document = {"epoch": epoch, "outside": outside.size if outside else None}
-    emit(document, as_json, lambda: say(f"✓ 纪元 / epoch {epoch}"))
+        given = checkpoints_in(checkpoint, signer).checkpoints if checkpoint and signer else []
+        outside = newest_known(ws.settings.audit, signer, given)
+        said = restored(ws, reason, actor(ws, person), utc_now(), outside)
+        sealed = seal(ws, utc_now(), restored=True)
+    document = asdict(said) | {
+        "outside": outside.size if outside else None,
+        "sealed": sealed.size if sealed else None,
+    }
+    emit(document, as_json, lambda: tell_restored(said, outside, sealed))
+
+
+def tell_restored(
+    said: "Restored", outside: "Checkpoint | None", sealed: "Checkpoint | None"
+) -> None:
+    say(f"✓ 纪元 / epoch {said.epoch}")
+    if outside is None:
+        say("  丢失多少未知：没有外部检查点 / how much was lost is unknown: no checkpoint outside")
+    elif said.lost:
+        say(f"  备份保有 / the backup held {said.kept:,}；外部 outside {outside.size:,}")
+        say("  其间的事件已丢失，请告知审计 / what lies between is lost: tell the auditors why")
+    else:
+        say("  外部检查点之前没有丢失 / nothing before the checkpoint outside was lost")
+    if sealed is None:
+        say("  签署者须确认 / the signer confirms it: loopwright audit checkpoint --restored")
 
 
 @app.command()
@@ -306,25 +377,57 @@ def tell_renewed(vkey: str, *, dry_run: bool) -> None:
 
 @app.command()
 def replay(as_json: AsJson = False) -> None:
-    """Rebuild loops and tickets from the events and compare; exit 1 on a difference."""
+    """重建并比对 / Rebuild what events determine and compare; exit 1 on a difference."""
     from dataclasses import asdict
 
+    from tasks.audit.replay import COMPARED, NOT_COMPARED
     from tasks.audit.replay import replay as replay_history
 
     with workspace() as ws, ws.db.read() as tx:
-        result = replay_history(tx)
-
-    def human() -> None:
-        for line in result.listed:
-            say(line)
-        mark = "✗" if result.differences else "✓"
-        say(
-            f"{mark} {result.loops:,} loops from {result.events:,} events,"
-            f" {result.differences:,} differences"
-        )
-
-    emit(asdict(result), as_json, human)
+        payloads = fingerprint_of(ws)
+        result = replay_history(tx, payloads)
+    document = asdict(result) | {
+        "payloads": payloads is not None,
+        "compared": dict(COMPARED),
+        "not_compared": dict(NOT_COMPARED),
+    }
+    emit(document, as_json, lambda: tell_replay(result, payloads=payloads is not None))
     sys.exit(1 if result.differences else 0)
+
+
+def fingerprint_of(ws: "Workspace") -> "Fingerprint | None":
+    """The keyed hash of payloads; None where its secret is not known, as to an auditor."""
+    from functools import partial
+
+    from loopwright.errors import EnvironmentFault
+
+    try:
+        return partial(ws.hasher.fingerprint, "payload")
+    except EnvironmentFault:
+        return None
+
+
+def tell_replay(result: "Replay", *, payloads: bool) -> None:
+    """What differs, what was compared and what was not."""
+    from tasks.audit.replay import COMPARED, NOT_COMPARED
+
+    for line in result.listed:
+        say(line)
+    if result.differences > len(result.listed):
+        say(f"… {result.differences - len(result.listed):,} 处未列出 more")
+    mark = "✗" if result.differences else "✓"
+    say(
+        f"{mark} {result.loops:,} loops from {result.events:,} events,"
+        f" {result.made + result.records:,} rows held against them,"
+        f" {result.differences:,} differences"
+    )
+    for what, times in result.incomparable.items():
+        say(f"⚠ 无从比对 not comparable: {times:,} × {what}")
+    if not payloads:
+        say("⚠ 缺身份密钥，未重算原文摘要 / no identity secret: payloads not hashed again")
+    say(f"  已比对 compared: {', '.join(sorted(COMPARED))}")
+    say(f"  未比对 not compared: {', '.join(sorted(NOT_COMPARED))}")
+    say("  各表比对哪些列，见 docs/audit.md / which columns of each: docs/audit.md")
 
 
 Secret = Annotated[str | None, typer.Option(metavar="VALUE", help="`-` asks for it unseen.")]
@@ -350,6 +453,7 @@ def erase(
     again: Annotated[
         Path | None, typer.Option(metavar="BUNDLE.zip", help="After a restore: all it says of.")
     ] = None,
+    key: Vkeys = None,
     close: Annotated[bool, typer.Option("--close", help="Withdraw what is open first.")] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -366,13 +470,15 @@ def erase(
         raise InputError("nobody is named", "give --customer, keys, --expired or --again")
     if (expired or again is not None) != (authority is None):
         raise InputError("by whose authority?", "give --authority with a customer, else none")
+    if key and again is None:
+        raise InputError("--key is for --again", "it says who must have signed the bundle")
     with workspace(dry_run=dry_run) as ws:
         by, now = actor(ws, person), utc_now()
         if expired:
             found = passed(ws, now)
             name, result = f"{len(found)}", erase_passed(ws, found, why, by, now)
-        elif again is not None:
-            number_known, result = erase_again(ws, again, why, by, now)
+        elif again and (signer := who_signs(ws.settings, key, required=True)):
+            number_known, result = erase_again(ws, again, signer, why, by, now)
             name = str(number_known)
         else:
             name, result = erase_one(ws, customer, keys, str(authority), why, by, now, close)
@@ -403,11 +509,14 @@ def erase_one(
 
 
 def say_erased(name: str, result: "Erased", *, dry_run: bool) -> None:
-    say(
-        f"{'○' if dry_run else '✓'} {name}: {result.bodies} 份正文 bodies,"
-        f" {result.items} 条记录 items, {result.keys} 个标识 keys,"
-        f" {result.messages} 条消息 messages, {result.files} 个文件 files"
-    )
+    if result.nothing:
+        say(f"{'○' if dry_run else '✓'} {name}: 没有可删除的内容 / nothing was there to erase")
+    else:
+        say(
+            f"{'○' if dry_run else '✓'} {name}: {result.bodies} 份正文 bodies,"
+            f" {result.items} 条记录 items, {result.keys} 个标识 keys,"
+            f" {result.messages} 条消息 messages, {result.files} 个文件 files"
+        )
     if result.closed or result.decided:
         say(f"  撤回 withdrawn: {result.closed}; 不再判定 noted: {result.decided}")
     if result.missing:
@@ -416,7 +525,7 @@ def say_erased(name: str, result: "Erased", *, dry_run: bool) -> None:
     if result.unparsed:
         say(f"  {result.unparsed} 条记录尚未解析，解析后请再执行一次")
         say(f"  {result.unparsed} items are not parsed yet: run this again when they are")
-    if not dry_run:
+    if not (dry_run or result.nothing):
         say("  字节仍在数据库文件中，请由数据库所有者执行 loopwright audit scrub")
         say("  The bytes are still in the database's files: its owner runs loopwright audit scrub")
 
@@ -455,14 +564,15 @@ def retention(limit: Limit = 50, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def scrub(as_json: AsJson = False) -> None:
+def scrub(person: Person = "", as_json: AsJson = False) -> None:
     """清除已删内容的字节 / Make the bytes of what was erased go; exit 1 where some are left."""
     from dataclasses import asdict
 
+    from loopwright.now import utc_now
     from tasks.privacy.scrub import scrub as scrub_database
 
     with workspace() as ws:
-        result = scrub_database(ws.db)
+        result = scrub_database(ws.db, actor_or_program(ws, person), utc_now())
 
     def human() -> None:
         for done in result.done:
@@ -498,6 +608,10 @@ def export(
             help="Whose words travel; loops joined by commas. Usual: none, with --loop all.",
         ),
     ] = None,
+    since: Annotated[
+        int | None,
+        typer.Option("--since", metavar="SIZE", help="A checkpoint that the auditor holds."),
+    ] = None,
     wait: Annotated[
         int, typer.Option("--wait", min=0, help="Seconds to wait for a signer that runs elsewhere.")
     ] = 600,
@@ -514,20 +628,26 @@ def export(
     from tasks.audit.export_history import plan, seal_past
 
     with workspace(dry_run=dry_run) as ws:
-        by, asked = actor(ws, person), asked_for(ws, first, last, loop, bodies)
+        by, asked = actor(ws, person), asked_for(ws, first, last, loop, bodies, since)
         refuse_existing(out)
         if dry_run:
             planned = plan(ws, asked)
             words = f"○ seq {planned['first']:,} 起 from: {planned['count']:,} 个事件 events，"
             emit(planned, as_json, lambda: say(f"{words}{planned['chosen']:,} 份正文 bodies"))
             return
-        seal_up_to = partial(seal_past, ws, clock=utc_now, wait=wait)
+        waiting = partial(warn, f"等待签署者 / waiting for the signer, at most {wait} s …")
+        seal_up_to = partial(seal_past, ws, clock=utc_now, wait=wait, say_waiting=waiting)
         made = export_history(ws, out, asked, by, utc_now(), seal_up_to)
     emit(asdict(made), as_json, lambda: tell_export(made))
 
 
 def asked_for(
-    ws: "Workspace", first: str | None, last: str | None, loop: str | None, bodies: str | None
+    ws: "Workspace",
+    first: str | None,
+    last: str | None,
+    loop: str | None,
+    bodies: str | None,
+    since: int | None,
 ) -> "Asked":
     """The options as a question. Raises InputError for words that are none."""
     from tasks.audit.bundle_part import Asked
@@ -540,6 +660,7 @@ def asked_for(
         None if first is None else place(ws, first, time.min),
         None if last is None else place(ws, last, time.max),
         "all" if chosen == "all" else "none" if chosen == "none" else tuple(chosen.split(",")),
+        since,
     )
 
 

@@ -38,12 +38,19 @@ def roles(
     prefix: Annotated[
         str, typer.Option(help="Of the roles' names: a lower-case word.")
     ] = "loopwright",
+    own_signer: Annotated[
+        bool,
+        typer.Option(
+            "--own-signer",
+            help="A process of its own signs: the application must not add checkpoints.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print SQL that makes PostgreSQL roles: owner, application, eraser, signer, auditor.
 
-    A superuser runs it in the database after each `db upgrade`; it may be run again. The roles can
-    log in once you give them passwords.
+    A superuser runs it in the database after each `db upgrade`; it may be run again, and takes
+    back what it does not grant. The roles can log in once you give them passwords.
     """
     from dataclasses import asdict
 
@@ -53,4 +60,5 @@ def roles(
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", prefix):
         raise InputError(f"{prefix!r} cannot begin a role's name", "use lower-case letters, a-z")
     made = Roles.named(prefix)
-    emit({"roles": asdict(made), "sql": layout(made)}, as_json, lambda: say(layout(made)))
+    sql = layout(made, own_signer=own_signer)
+    emit({"roles": asdict(made), "sql": sql}, as_json, lambda: say(sql))

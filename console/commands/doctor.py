@@ -113,7 +113,8 @@ def check_sources(settings: "Settings") -> str:
     if stopped:
         raise EnvironmentFault(
             f"stopped: {', '.join(stopped)}",
-            "mend the source document, publish it, `loopwright quarantine replay --source NAME`",
+            "mend the source document, publish it,"
+            " `loopwright quarantine replay --source NAME --as PERSON`",
         )
     return f"{len(states)} sources, none stopped"
 
@@ -129,7 +130,7 @@ def check_triage(settings: "Settings") -> str:
     if stuck:
         raise EnvironmentFault(
             f"{stuck} batches of feedback were given up after every attempt died",
-            "see «Batches that kill their worker» in docs/operate.md",
+            "see «Leases 租约» in docs/operate.md",
         )
     return f"{feedback:,} feedback wait for triage, nothing is stuck"
 
@@ -181,11 +182,18 @@ def check_robots(settings: "Settings") -> str:
     keys = {robot_key(name) for name in settings.wecom.robots}
     if settings.messages.transport == WECOM:
         return robots_for_all(organisation, keys)
-    keys -= {robot_key(settings.audit.wecom_robot or "")}
+    auditors = {robot_key(settings.audit.wecom_robot or "")} & keys
+    keys -= auditors
     if not keys or not settings.wecom.beside:
-        return "no WeCom robot is used"
+        return no_unit_robot(auditors)
     own = {u.code: robot_key(u.contact.wecom) for u in organisation.units if u.contact.wecom}
     return robots_beside(own, keys)
+
+
+def no_unit_robot(auditors: set[str]) -> str:
+    if auditors:
+        return f"no unit's WeCom robot is used; {', '.join(auditors)} tells the auditors"
+    return "no WeCom robot is used"
 
 
 def robots_for_all(organisation: "Organisation", keys: set[str]) -> str:
@@ -226,7 +234,8 @@ def check_templates(settings: "Settings") -> str:
     if waiting:
         raise EnvironmentFault(
             f"nobody has approved what customers would read: {', '.join(waiting)}",
-            "`loopwright template approve NAME --as PERSON`, then `loopwright notify replay all`",
+            "`loopwright template approve NAME --as PERSON`, then"
+            " `loopwright notify replay all --as PERSON`",
         )
     return f"{count} templates, none waits for approval"
 

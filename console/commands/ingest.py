@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import AsJson, DryRun, emit, progress, say, workspace
+from console.terminal import (
+    AsJson,
+    DryRun,
+    Person,
+    actor_or_program,
+    emit,
+    progress,
+    say,
+    workspace,
+)
 
 NAME = "ingest"
 
@@ -13,6 +22,7 @@ NAME = "ingest"
 def command(
     path: Annotated[Path, typer.Argument(help="The file to read.")],
     source: Annotated[str, typer.Option("--source", help="The source document's name.")],
+    person: Person = "",
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -33,7 +43,7 @@ def command(
                 lambda: say(f"✓ {path.name} can be read as {source}; nothing was stored"),
             )
             return
-        with progress(path.name) as bar:
+        with ws.acting(actor_or_program(ws, person)), progress(path.name) as bar:
             counts = (
                 follow_file(ws, spec, path, utc_now())
                 if spec.follow

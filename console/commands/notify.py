@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from console.terminal import AsJson, DryRun, Limit, emit, say, table, workspace
+from console.terminal import (
+    AsJson,
+    DryRun,
+    Limit,
+    Person,
+    actor,
+    actor_or_program,
+    emit,
+    say,
+    table,
+    workspace,
+)
 
 NAME = "notify"
 app = typer.Typer(no_args_is_help=True)
@@ -49,6 +60,7 @@ def outbox(
 @app.command("test")
 def send_one(
     to: Annotated[str, typer.Option("--to", help="The address to send to.")],
+    person: Person = "",
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -57,8 +69,8 @@ def send_one(
     from tasks.messages.deliver import send_test
 
     with workspace() as ws:
-        transport = ws.settings.messages.transport
-        reference = None if dry_run else asyncio.run(send_test(ws, to, utc_now()))
+        transport, by = ws.settings.messages.transport, actor_or_program(ws, person)
+        reference = None if dry_run else asyncio.run(send_test(ws, to, by, utc_now()))
     emit(
         {"transport": transport, "reference": reference},
         as_json,
@@ -71,6 +83,7 @@ def send_one(
 @app.command()
 def replay(
     message: Annotated[str, typer.Argument(help="A quarantined message's id, or `all`.")],
+    person: Person,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,5 +92,6 @@ def replay(
     from tasks.messages.outbox import requeue
 
     with workspace(dry_run=dry_run) as ws:
-        count = requeue(ws, None if message == "all" else message, utc_now())
+        by = actor(ws, person)
+        count = requeue(ws, None if message == "all" else message, by, utc_now())
     emit({"queued": count}, as_json, lambda: say(f"✓ {count} queued again"))

@@ -71,6 +71,8 @@ def publish(
     from loopwright.settings import load_settings
     from tasks.documents.publish import is_unapproved, read_folders
     from tasks.documents.publish import publish as publish_set
+    from tasks.start import COMMANDS, record_before_writing
+    from tasks.workspace import Workspace
 
     settings = load_settings()
     files = read_folders(folders or settings.documents)
@@ -78,6 +80,7 @@ def publish(
         rehearse(files, as_json)
     db = Database(settings.database.url)
     require_current(db)
+    record_before_writing(Workspace(settings, db), COMMANDS, utc_now)
     if request or is_unapproved(db, files):
         ask(files, person, as_json)
     by = publisher(files, person)

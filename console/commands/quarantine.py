@@ -33,17 +33,15 @@ def list_(source: Source = None, limit: Limit = 50, as_json: AsJson = False) -> 
 @app.command()
 def replay(
     source: Annotated[str, typer.Option("--source", help="The source whose document was mended.")],
-    person: Person = "",
+    person: Person,
     as_json: AsJson = False,
 ) -> None:
     """Parse again with the published source document; starts a stopped source."""
-    from loopwright.history.envelope import Actor
     from loopwright.now import utc_now
     from tasks.intake.quarantine import replay_quarantine
 
     with workspace() as ws:
-        by = actor(ws, person) if person else Actor("person", "operator", "cli")
-        counts = replay_quarantine(ws, source, by, utc_now())
+        counts = replay_quarantine(ws, source, actor(ws, person), utc_now())
     emit(
         vars(counts),
         as_json,

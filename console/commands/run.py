@@ -43,11 +43,9 @@ def command(
 
 async def run_twin(flow: str, now: datetime | None, parameters: dict[str, Any]) -> dict[str, int]:
     from loopwright.now import utc_now
-    from tasks.start import record_version
     from tasks.sweeps import SWEEPS
 
-    with workspace() as ws, steps(flow) as step:
-        record_version(ws, "run", utc_now())
+    with workspace(program="run") as ws, steps(flow) as step:
         return await SWEEPS[flow](ws, (lambda: now) if now else utc_now, step, **parameters)
 
 

@@ -30,25 +30,23 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def off(name: Name, person: Person = "", dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def off(name: Name, person: Person, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Do not pull this source until it is switched on again."""
     switch(name, person, enabled=False, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
-def on(name: Name, person: Person = "", dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def on(name: Name, person: Person, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Pull this source again."""
     switch(name, person, enabled=True, dry_run=dry_run, as_json=as_json)
 
 
 def switch(name: str, person: str, *, enabled: bool, dry_run: bool, as_json: bool) -> None:
-    from loopwright.history.envelope import Actor
     from loopwright.now import utc_now
     from tasks.intake.pull import switch_source
 
     with workspace(dry_run=dry_run) as ws:
-        by = actor(ws, person) if person else Actor("person", "operator", "cli")
-        switch_source(ws, name, enabled, by, utc_now())
+        switch_source(ws, name, enabled, actor(ws, person), utc_now())
     emit(
         {"source": name, "enabled": enabled},
         as_json,

@@ -6,17 +6,19 @@ a new epoch: sizes that were signed before may then come again, under another or
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from loopwright.errors import FindingError
 from loopwright.history import note, tree
 from loopwright.history.append import EVENTS, head
 from loopwright.history.keys import Signer, renewals_in
 from loopwright.history.note import Checkpoint, NoteError
-from loopwright.history.tree import leaf_hash
+from loopwright.history.rows import UNREADABLE, wrong_row
 from models.base import table
 from models.history import AuditCheckpoint
 from models.kinds import EventKind
@@ -26,6 +28,9 @@ CHECKPOINTS = table(AuditCheckpoint)
 PAGE = 5_000
 SEPARATOR = "\x1e\n"
 """Between notes in one file; no note can hold it."""
+
+NOTE = re.compile(r"^[^\n]+\n[0-9]+\n[A-Za-z0-9+/]+=*\n\n(?:\N{EM DASH} \S+ \S+\n)+", re.MULTILINE)
+"""A checkpoint and its signature lines."""
 
 PROBLEMS = {
     "checkpoint": "最后的检查点本身不成立，或由未知密钥签署"
@@ -37,9 +42,18 @@ PROBLEMS = {
     " / a checkpoint outside is longer: truncated, or restored from an older backup",
     "outside differs": "外部留存的检查点与历史不符，历史被改写"
     " / a checkpoint outside says otherwise: rewritten",
+    "unconfirmed": "数据库称已恢复备份，签署者尚未确认"
+    " / the database says that it was restored, which the signer has not confirmed",
     "outside later": "外部留存的检查点属于更新的纪元，本库来自旧备份"
     " / a checkpoint outside is of a later epoch: restored from an older backup",
 }
+
+
+REFUSED_FIX = (
+    "keep the database as it is, `loopwright audit verify`; after a restore"
+    " `loopwright audit restored`, see docs/operate.md"
+)
+CONFIRM_FIX = "if it really was, the signer says so: `loopwright audit checkpoint --restored`"
 
 
 class SealRefused(FindingError):
@@ -50,13 +64,17 @@ class SealRefused(FindingError):
         place = f", seq {seq}" if seq is not None else ""
         super().__init__(
             f"拒绝签署 / not signed: {PROBLEMS[problem]} (epoch {epoch}, size {checkpoint}{place})",
-            "keep the database as it is, `loopwright audit verify`; after a restore"
-            " `loopwright audit restored`, see docs/operate.md",
+            CONFIRM_FIX if problem == "unconfirmed" else REFUSED_FIX,
         )
         self.problem = problem
         self.epoch = epoch
         self.checkpoint = checkpoint
         self.seq = seq
+
+    @property
+    def is_contradicted(self) -> bool:
+        """What is kept outside says otherwise: nothing that is stored here should go there."""
+        return self.problem == "unconfirmed" or self.problem.startswith("outside")
 
     @property
     def data(self) -> dict[str, int | str | None]:
@@ -81,23 +99,44 @@ def last_of(tx: Connection, kind: EventKind) -> Any | None:
     return tx.execute(query.limit(1)).one_or_none()
 
 
-def epoch(tx: Connection) -> int:
-    """The present epoch: what the last restore opened, 1 without one."""
-    restored = last_of(tx, EventKind.HISTORY_RESTORED)
-    return epoch_in(restored.data) if restored else 1
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """The event of a restore at `seq` opened `epoch`; `kept` events, under a signature then, were
+    still there, so that nothing before them can have been lost."""
+
+    seq: int
+    epoch: int
+    kept: int
 
 
-def epoch_in(data: str) -> int:
-    """The epoch that a restore's event opens; what says none opens none."""
-    number = json.loads(data).get("epoch")
-    return number if isinstance(number, int) else 1
+def restore_in(seq: int, data: str) -> Restore:
+    """What the event says. Raises ValueError or TypeError for one that nobody can read."""
+    said = json.loads(data)
+    return Restore(seq, int(said["epoch"]), int(said.get("kept") or 0))
+
+
+def restores_in(tx: Connection) -> list[Restore]:
+    """Every restore on record, in order; an index entry each."""
+    columns = (EVENTS.c.seq, EVENTS.c.data)
+    query = select(*columns).where(EVENTS.c.kind == EventKind.HISTORY_RESTORED.value)
+    return [restore_in(row.seq, row.data) for row in tx.execute(query.order_by(EVENTS.c.seq))]
+
+
+def epoch_of(restores: Sequence[Restore]) -> int:
+    """The present epoch: the latest that a restore opened, 1 without one."""
+    return max([1, *(restore.epoch for restore in restores)])
+
+
+def kept_of(restores: Sequence[Restore], epoch: int) -> int | None:
+    """How many events of an epoch every later restore kept; None when there was none later."""
+    return min((restore.kept for restore in restores if restore.epoch > epoch), default=None)
 
 
 def proven_head(tx: Connection, last: Any | None, signer: Signer) -> tuple[int, list[bytes]]:
     """Size and frontier of the head, which extends the last checkpoint. Raises SealRefused."""
     try:
         size, frontier = head(tx)
-    except ValueError:
+    except UNREADABLE:
         raise refused("head", last) from None
     if last is None:
         start, base = 0, list[bytes]()
@@ -105,7 +144,7 @@ def proven_head(tx: Connection, last: Any | None, signer: Signer) -> tuple[int, 
         start, base = last.size, believed(tx, last, signer)
     if size < start:
         raise refused("truncated", last)
-    for leaves in checked_leaves(tx, last, start, size):
+    for leaves in checked_leaves(tx, start, size, last):
         base = tree.extend(base, start, leaves)
         start += len(leaves)
     if base != frontier:
@@ -119,7 +158,7 @@ def believed(tx: Connection, last: Any, signer: Signer) -> list[bytes]:
     try:
         frontier = tree.unpack(last.frontier)
         signed = signer.signed(last.note, renewals_in(tx))
-    except (NoteError, ValueError):
+    except (NoteError, *UNREADABLE):
         raise refused("checkpoint", last) from None
     if signed != expected or not is_frontier(frontier, last.size, last.root):
         raise refused("checkpoint", last)
@@ -130,19 +169,37 @@ def is_frontier(frontier: Sequence[bytes], size: int, root: bytes) -> bool:
     return len(frontier) == size.bit_count() and tree.root(frontier) == root
 
 
-def checked_leaves(tx: Connection, last: Any | None, first: int, end: int) -> Iterator[list[bytes]]:
-    """Pages of the leaves [first, end), each the hash of its envelope."""
+def checked_leaves(tx: Connection, first: int, end: int, last: Any | None) -> Iterator[list[bytes]]:
+    """Pages of the leaves [first, end), each event checked as a verifier would.
+
+    Raises SealRefused at the first that is wrong: once signed, no bundle could be proven again.
+    """
+    sequences: dict[str, int] = {}
     while first < end:
-        columns = (EVENTS.c.seq, EVENTS.c.envelope, EVENTS.c.leaf)
-        query = select(*columns).where(EVENTS.c.seq >= first, EVENTS.c.seq < end)
-        rows = tx.execute(query.order_by(EVENTS.c.seq).limit(PAGE)).all()
+        query = select(EVENTS).where(EVENTS.c.seq >= first, EVENTS.c.seq < end)
+        try:
+            found = tx.execute(query.order_by(EVENTS.c.seq).limit(PAGE)).mappings()
+            rows: Sequence[Any] = found.all()
+        except UNREADABLE:
+            raise refused("event", last, first) from None
+        sequences |= numbers_before(tx, first, {row["loop_id"] for row in rows} - sequences.keys())
         for place, row in enumerate(rows, first):
-            if row.seq != place or leaf_hash(row.envelope.encode()) != row.leaf:
+            if wrong_row(row, place, None, sequences):
                 raise refused("event", last, place)
         if not rows:
             raise refused("event", last, first)
-        yield [row.leaf for row in rows]
+        yield [row["leaf"] for row in rows]
         first += len(rows)
+
+
+def numbers_before(tx: Connection, first: int, loops: Collection[str | None]) -> dict[str, int]:
+    """Each loop's last number before the position."""
+    query = (
+        select(EVENTS.c.loop_id, func.max(EVENTS.c.loop_seq).label("number"))
+        .where(EVENTS.c.loop_id.in_([loop for loop in loops if loop]), EVENTS.c.seq < first)
+        .group_by(EVENTS.c.loop_id)
+    )
+    return {row.loop_id: row.number for row in tx.execute(query)}
 
 
 def refused(problem: str, last: Any | None, seq: int | None = None) -> SealRefused:
@@ -166,15 +223,18 @@ def root_at(tx: Connection, size: int) -> bytes | None:
     return tree.root(frontier)
 
 
-def compare_outside(tx: Connection, outside: Checkpoint, size: int, now_epoch: int) -> None:
-    """Refuse to sign what contradicts a checkpoint of ours that is held outside.
+def compare_outside(
+    tx: Connection, outside: Checkpoint, size: int, restores: Sequence[Restore]
+) -> None:
+    """Refuse to sign what contradicts a checkpoint of ours that is kept outside the database.
 
-    One of an earlier epoch says nothing: a restore may have lost what it held, and said so.
+    A restore may have lost what one of an earlier epoch says, though nothing that it kept.
     """
     outside_epoch = note.split_origin(outside.origin)[1]
-    if outside_epoch < now_epoch:
+    kept = kept_of(restores, outside_epoch)
+    if kept is not None and outside.size > kept:
         return
-    if outside_epoch > now_epoch:
+    if outside_epoch > epoch_of(restores):
         raise SealRefused("outside later", outside_epoch, outside.size)
     if outside.size > size:
         raise SealRefused("outside longer", outside_epoch, outside.size)
@@ -187,3 +247,10 @@ def compare_outside(tx: Connection, outside: Checkpoint, size: int, now_epoch: i
 def split_notes(text: str) -> list[str]:
     """The notes of a file, in its order."""
     return [piece for piece in text.split(SEPARATOR) if piece.strip()]
+
+
+def notes_in(text: str) -> list[str]:
+    """Every note in a text as people keep it: saved from a mail, copied from a group, with a byte
+    order mark, other line ends or words around it. What a note says stays exactly as it is."""
+    plain = text.removeprefix("\ufeff").replace("\r\n", "\n").rstrip("\n") + "\n"
+    return [found[0] for found in NOTE.finditer(plain)]

@@ -33,6 +33,8 @@ class Actor:
 
 
 SYSTEM = Actor("system", "loopwright", "flow")
+CLI = Actor("system", "loopwright", "cli")
+"""A command that nobody signed, such as one that cron runs."""
 
 
 @dataclass(frozen=True, slots=True)

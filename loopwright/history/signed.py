@@ -1,9 +1,10 @@
 """Do the checkpoints, stored here and held outside, agree with the events?
 
 Verification passes every event once; `Landmarks` keeps what checkpoints are compared with on the
-way. What a checkpoint of an earlier epoch says may have been lost in a restore. Somebody who alters
-a history can claim as much, so that is believed only where a checkpoint of a later epoch, held
-outside too, shows that the restore was signed and seen; it is reported all the same.
+way. What a checkpoint of an earlier epoch says may have been lost in a restore, though never what
+the backup still held. Somebody who alters a history can claim a restore too, so a loss is accepted
+only by who says so, having seen the reason, and only where a checkpoint of a later epoch, held
+outside as well, shows that the restore was signed; it is reported all the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from loopwright.history import note, tree
-from loopwright.history.checkpoints import CHECKPOINTS, epoch_in, is_frontier
+from loopwright.history.checkpoints import CHECKPOINTS, Restore, is_frontier, kept_of, restore_in
 from loopwright.history.keys import Renewal, Signer, key_in
 from loopwright.history.note import Checkpoint, Note, NoteError
+from loopwright.history.rows import UNREADABLE
 from models.kinds import EventKind
 
 HELD = "held"
@@ -40,7 +42,7 @@ class Landmarks:
 
     sizes: frozenset[int]
     roots: dict[int, bytes] = field(default_factory=lambda: {0: tree.EMPTY_ROOT})
-    restores: list[tuple[int, int]] = field(default_factory=list)
+    restores: list[Restore] = field(default_factory=list)
     renewals: list[Renewal] = field(default_factory=list)
     size: int = 0
 
@@ -50,13 +52,13 @@ class Landmarks:
         if self.size in self.sizes:
             self.roots[self.size] = tree.root(frontier)
         if row["kind"] == EventKind.HISTORY_RESTORED:
-            self.restores.append((row["seq"], epoch_in(row["data"])))
+            self.restores.append(restore_in(row["seq"], row["data"]))
         if row["kind"] == EventKind.HISTORY_KEY_RENEWED:
             self.renewals.append((row["seq"], key_in(row["data"])))
 
     def epoch_at(self, size: int) -> int:
         """The epoch in which a checkpoint of this size would be signed."""
-        return max([1, *(epoch for seq, epoch in self.restores if seq < size)])
+        return max([1, *(restore.epoch for restore in self.restores if restore.seq < size)])
 
     def agreed(self, checkpoint: Checkpoint, others: Sequence[Checkpoint]) -> int:
         """The largest size up to which a smaller one, of no later epoch, vouches for the events."""
@@ -73,17 +75,25 @@ def epoch_of(said: Checkpoint | Verdict) -> int:
 
 
 def stored_rows(tx: Connection) -> Sequence[Any]:
-    return tx.execute(select(CHECKPOINTS).order_by(CHECKPOINTS.c.epoch, CHECKPOINTS.c.size)).all()
+    said = [CHECKPOINTS.c[name] for name in ("epoch", "size", "root", "frontier", "note")]
+    return tx.execute(select(*said).order_by(CHECKPOINTS.c.epoch, CHECKPOINTS.c.size)).all()
 
 
 def wrong_row(row: Any, marks: Landmarks, signer: Signer | None) -> str | None:
     """What is wrong with one stored checkpoint, or None."""
     try:
+        return wrong_checkpoint(row, marks, signer)
+    except UNREADABLE as error:
+        return f"it cannot be read ({type(error).__name__})"
+
+
+def wrong_checkpoint(row: Any, marks: Landmarks, signer: Signer | None) -> str | None:
+    try:
         said = Checkpoint.parse(Note.parse(row.note).text)
         if signer is not None:
             signer.signed(row.note, marks.renewals)
         frontier = tree.unpack(row.frontier)
-    except (NoteError, ValueError) as error:
+    except NoteError as error:
         return str(error)
     epoch = epoch_of(said)
     if (epoch, said.size, said.root) != (row.epoch, row.size, row.root):
@@ -106,7 +116,8 @@ def wrong_stored(
     agreed = 0
     for row in rows:
         if problem := wrong_row(row, marks, signer):
-            return min(agreed, marks.size), f"checkpoint {row.size} of epoch {row.epoch}: {problem}"
+            what = f"检查点 / checkpoint {row.size} of epoch {row.epoch}: {problem}"
+            return min(agreed, marks.size), what
         agreed = row.size
     return None
 
@@ -122,8 +133,11 @@ def judge_one(checkpoint: Checkpoint, marks: Landmarks, others: Sequence[Checkpo
     if marks.has(checkpoint):
         return Verdict(origin, size, HELD)
     agreed = marks.agreed(checkpoint, others)
-    if epoch < marks.epoch_at(marks.size):
-        return Verdict(origin, size, LOST, agreed)
+    kept = kept_of(marks.restores, epoch)
+    if kept is not None and size > kept:
+        return Verdict(origin, size, LOST, max(agreed, kept))
+    if kept is not None:
+        return Verdict(origin, size, REWRITTEN, agreed)
     if epoch > marks.epoch_at(marks.size):
         return Verdict(origin, size, TRUNCATED, agreed)
     if size > marks.size:
@@ -131,11 +145,11 @@ def judge_one(checkpoint: Checkpoint, marks: Landmarks, others: Sequence[Checkpo
     return Verdict(origin, size, REWRITTEN, agreed)
 
 
-def worst(verdicts: Sequence[Verdict]) -> Verdict | None:
-    """The first verdict that must not be accepted, or None."""
+def worst(verdicts: Sequence[Verdict], *, restored: bool) -> Verdict | None:
+    """The first verdict that must not be accepted, or None; `restored`: a loss may be."""
     held = [epoch_of(v) for v in verdicts if v.found == HELD]
     for verdict in verdicts:
-        documented = epoch_of(verdict) < max(held, default=0)
+        documented = restored and epoch_of(verdict) < max(held, default=0)
         if verdict.found != HELD and not (verdict.found == LOST and documented):
             return verdict
     return None

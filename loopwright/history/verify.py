@@ -8,16 +8,16 @@ for all that stands before it.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from loopwright.history import tree
 from loopwright.history.append import head
-from loopwright.history.envelope import canonical, timestamp
 from loopwright.history.keys import Signer
 from loopwright.history.note import Checkpoint
+from loopwright.history.rows import UNREADABLE, wrong_row
 from loopwright.history.signed import Landmarks, Verdict, judge, stored_rows, worst, wrong_stored
 from models.base import table
 from models.history import EventBody, HistoryEvent
@@ -27,6 +27,16 @@ EVENTS = table(HistoryEvent)
 BODIES = table(EventBody)
 
 PAGE = 5_000
+NO_BODY = (b"", "")
+"""In the place of one that cannot be read; it matches no commitment."""
+
+
+@dataclass(frozen=True)
+class StepBack:
+    """How far an event's time lies before that of the event in front of it, at most."""
+
+    seconds: float = 0.0
+    seq: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,8 @@ class Report:
     outside: tuple[Verdict, ...] = ()
     erased: int = 0
     """Bodies that are gone, each with an event that says who erased it and by what authority."""
+    back: StepBack = StepBack()
+    """Writers side by side step back by seconds; hours mean that a time was not the clock's."""
 
     @property
     def ok(self) -> bool:
@@ -59,156 +71,124 @@ class Erasures:
         if body is None and row["body_commit"] is not None:
             self.missing[row["event_id"]] = row["seq"]
         if row["kind"] == EventKind.BODY_ERASED:
-            self.said.setdefault(str(json.loads(row["data"]).get("event")), row["seq"])
+            self.said.setdefault(json.loads(row["data"])["event"], row["seq"])
 
     def wrong(self) -> tuple[int, str] | None:
         """The first body that is gone without a word, or is said to be gone and is not."""
         unsaid = [seq for event, seq in self.missing.items() if seq > self.said.get(event, -1)]
         if unsaid:
-            return min(unsaid), "the body is missing"
+            return min(unsaid), "正文缺失 / the body is missing"
         untrue = [seq for event, seq in self.said.items() if event not in self.missing]
-        return (min(untrue), "it says that a body was erased which is there") if untrue else None
+        if untrue:
+            return min(untrue), "称已删除的正文仍在 / it says that a body was erased which is there"
+        return None
+
+
+@dataclass
+class Times:
+    """The largest step back in time between neighbours."""
+
+    back: StepBack = StepBack()
+    before: datetime | None = None
+
+    def pass_by(self, row: Mapping[str, Any]) -> None:
+        step = (self.before - row["at"]).total_seconds() if self.before else 0.0
+        if step > self.back.seconds:
+            self.back = StepBack(step, row["seq"])
+        self.before = row["at"]
+
+
+class Unreadable(Exception):
+    """A row holds what its column cannot hold."""
 
 
 def verify(
-    tx: Connection, signer: Signer | None = None, outside: Sequence[Checkpoint] = ()
+    tx: Connection,
+    signer: Signer | None = None,
+    outside: Sequence[Checkpoint] = (),
+    *,
+    restored: bool = False,
 ) -> Report:
     """Check every event in order against its envelope, the tree, the head and all checkpoints.
 
     `signer` is who must have signed the stored checkpoints. `outside` were kept elsewhere, their
-    signatures already verified; the report has a verdict on each.
+    signatures already verified; the report has a verdict on each. `restored`: whoever holds them
+    has seen why a restore lost the end of some, and accepts it.
     """
     frontier: list[bytes] = []
     size = bodies = 0
     sequences: dict[str, int] = {}
-    erasures = Erasures()
+    erasures, times = Erasures(), Times()
     signed = stored_rows(tx)
     marks = Landmarks(frozenset(c.size for c in (*signed, *outside)))
-    for rows in pages(tx):
-        stored = bodies_of(tx, [r["event_id"] for r in rows])
-        for row in rows:
-            problem = wrong_row(row, size, stored.get(row["event_id"]), sequences)
-            if problem:
-                return Report(size, tree.root(frontier).hex(), bodies, size, problem)
-            frontier = tree.extend(frontier, size, [row["leaf"]])
-            marks.pass_by(row, frontier)
-            erasures.pass_by(row, stored.get(row["event_id"]))
-            size += 1
-        bodies += len(stored)
+    try:
+        for rows in pages(tx):
+            stored = bodies_of(tx, [r["event_id"] for r in rows])
+            for row in rows:
+                problem = wrong_row(row, size, stored.get(row["event_id"]), sequences)
+                if problem:
+                    return Report(size, tree.root(frontier).hex(), bodies, size, problem)
+                frontier = tree.extend(frontier, size, [row["leaf"]])
+                marks.pass_by(row, frontier)
+                erasures.pass_by(row, stored.get(row["event_id"]))
+                times.pass_by(row)
+                size += 1
+            bodies += len(stored)
+    except Unreadable as unreadable:
+        return Report(size, tree.root(frontier).hex(), bodies, size, str(unreadable))
     verdicts = tuple(judge(outside, marks))
     where, what = (
         erasures.wrong()
         or wrong_end(tx, size, frontier, bodies)
         or wrong_stored(signed, marks, signer)
-        or wrong_outside(verdicts)
+        or wrong_outside(verdicts, restored=restored)
         or (None, None)
     )
-    root = tree.root(frontier).hex()
-    return Report(size, root, bodies, where, what, len(signed), verdicts, len(erasures.missing))
+    root, gone = tree.root(frontier).hex(), len(erasures.missing)
+    return Report(size, root, bodies, where, what, len(signed), verdicts, gone, times.back)
 
 
-def wrong_outside(verdicts: Sequence[Verdict]) -> tuple[int | None, str] | None:
+def wrong_outside(verdicts: Sequence[Verdict], *, restored: bool) -> tuple[int | None, str] | None:
     """The first checkpoint held outside that the history does not bear out."""
-    bad = worst(verdicts)
+    bad = worst(verdicts, restored=restored)
     return (bad.seq, f"{bad.found}: {bad.origin} {bad.size} is held outside") if bad else None
 
 
-def pages(tx: Connection) -> Iterator[list[Mapping[str, Any]]]:
-    table = EVENTS
+def pages(tx: Connection) -> Iterator[Sequence[Any]]:
+    """Raises Unreadable behind the last row that can be read."""
     last = None
     while True:
-        query = select(table).order_by(table.c.seq).limit(PAGE)
+        query = select(EVENTS).order_by(EVENTS.c.seq).limit(PAGE)
         if last is not None:
-            query = query.where(table.c.seq > last)
-        rows = list(tx.execute(query).mappings())
+            query = query.where(EVENTS.c.seq > last)
+        try:
+            rows: Sequence[Any] = tx.execute(query).mappings().all()
+        except UNREADABLE:
+            yield from up_to_unreadable(tx, query)
         if not rows:
             return
-        yield rows  # type: ignore[misc]
+        yield rows
         last = rows[-1]["seq"]
+
+
+def up_to_unreadable(tx: Connection, query: Any) -> Iterator[Sequence[Any]]:
+    """A page row by row, for the sake of the place."""
+    for place in range(PAGE):
+        try:
+            yield tx.execute(query.limit(1).offset(place)).mappings().all()
+        except UNREADABLE as error:
+            what = f"此行无法读取 / the row cannot be read ({type(error).__name__})"
+            raise Unreadable(what) from None
 
 
 def bodies_of(tx: Connection, ids: list[str]) -> dict[str, tuple[bytes, str]]:
     query = select(BODIES).where(BODIES.c.event_id.in_(ids))
-    return {r["event_id"]: (r["salt"], r["body"]) for r in tx.execute(query).mappings()}
-
-
-def wrong_row(
-    row: Mapping[str, Any],
-    expected_seq: int,
-    body: tuple[bytes, str] | None,
-    sequences: dict[str, int],
-) -> str | None:
-    """What is wrong with one row, or None."""
-    if row["seq"] != expected_seq:
-        return f"gap: expected seq {expected_seq}, found {row['seq']}"
-    if sha256(b"\x00" + row["envelope"].encode()).digest() != row["leaf"]:
-        return "the envelope does not hash to the leaf"
     try:
-        envelope = json.loads(row["envelope"], object_pairs_hook=no_duplicates)
-    except ValueError as error:
-        return f"the envelope is not JSON: {error}"
-    if canonical(envelope) != row["envelope"]:
-        return "the envelope is not canonical"
-    try:
-        columns = columns_of(envelope)
-    except (KeyError, TypeError):
-        return "the envelope lacks members"
-    if different := [name for name, value in columns.items() if row[name] != value]:
-        return f"columns differ from the envelope: {', '.join(different)}"
-    if timestamp(row["at"]) != envelope.get("at"):
-        return "column at differs from the envelope"
-    return wrong_sequence(envelope, sequences) or wrong_body(envelope, body)
-
-
-def columns_of(envelope: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns as the envelope has them, `at` aside."""
-    return {
-        "event_id": envelope["id"],
-        "loop_id": envelope["loop"],
-        "loop_seq": envelope["loop_seq"],
-        "kind": envelope["kind"],
-        "actor_type": envelope["actor"]["type"],
-        "actor_id": envelope["actor"]["id"],
-        "actor_via": envelope["actor"]["via"],
-        "on_behalf_of": envelope["on_behalf_of"],
-        "run_id": envelope["run"],
-        "policy_version": envelope["policy"],
-        "rule_version": envelope["rule"],
-        "template_version": envelope["template"],
-        "hash_alg": envelope["hash"],
-        "body_commit": envelope["body"],
-        "data": canonical(envelope["data"]),
-    }
-
-
-def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) != len(pairs):
-        raise ValueError("duplicate keys")
-    return keys
-
-
-def wrong_sequence(envelope: Mapping[str, Any], sequences: dict[str, int]) -> str | None:
-    loop = envelope["loop"]
-    if loop is None:
-        return None
-    expected = sequences.get(loop, -1) + 1
-    if envelope["loop_seq"] != expected:
-        return f"loop {loop}: expected event {expected}, found {envelope['loop_seq']}"
-    sequences[loop] = expected
-    return None
-
-
-def wrong_body(envelope: Mapping[str, Any], body: tuple[bytes, str] | None) -> str | None:
-    """A body that is missing may have been erased: `Erasures` knows at the end."""
-    if body is None:
-        return None
-    if envelope["body"] is None:
-        return "a body where the envelope has none"
-    salt, text = body
-    if sha256(salt + text.encode()).hexdigest() != envelope["body"]:
-        return "the body does not match its commitment"
-    return None
+        return {r["event_id"]: (r["salt"], r["body"]) for r in tx.execute(query).mappings()}
+    except UNREADABLE:
+        if len(ids) == 1:
+            return dict.fromkeys(ids, NO_BODY)
+        return {event: body for one in ids for event, body in bodies_of(tx, [one]).items()}
 
 
 def wrong_end(
@@ -216,11 +196,18 @@ def wrong_end(
 ) -> tuple[int, str] | None:
     try:
         head_size, head_frontier = head(tx)
-    except ValueError as error:
-        return size, f"the head is broken: {error}"
+    except UNREADABLE as error:
+        return size, f"头部损坏 / the head is broken: {error}"
     if head_size != size:
-        return size, f"the head says {head_size} events, the table holds {size}"
+        what = f"the head says {head_size} events, the table holds {size}"
+        return size, f"头部与表中事件数不符 / {what}"
     if head_frontier != frontier:
-        return size, "the head's frontier differs from the recomputed one"
+        return size, "头部的前沿不符 / the head's frontier differs from the recomputed one"
     stored = tx.execute(select(func.count()).select_from(BODIES)).scalar_one()
-    return (size, f"{stored - bodies} bodies belong to no event") if stored != bodies else None
+    if stored != bodies:
+        more = stored - bodies
+        return size, f"{more} 份正文不属于任何事件 / {more} bodies belong to no event"
+    twice = select(func.count() - func.count(EVENTS.c.event_id.distinct()))
+    if tx.execute(twice).scalar_one():
+        return size, "有事件编号重复 / an event id stands twice"
+    return None

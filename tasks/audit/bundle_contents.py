@@ -1,9 +1,7 @@
 """Events, words, documents and erasures of a bundle: all that its exported event vouches for."""
 
-import json
-from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +10,12 @@ from sqlalchemy import Connection, func, select
 from loopwright.errors import FindingError
 from loopwright.history.envelope import canonical
 from models.base import table
-from models.document import Document
 from models.history import EventBody
-from models.kinds import EventKind
+from tasks.audit.bundle_documents import documents_of, files_of
 from tasks.audit.bundle_file import Bundle
 from tasks.audit.bundle_part import EVENTS, Part, erasures, pages
 
 BODIES = table(EventBody)
-DOCUMENTS = table(Document)
 
 
 @dataclass
@@ -32,7 +28,13 @@ class Written:
     bodies: int = 0
     chosen: int = 0
     listed: list[str] | None = None
-    outside: list[tuple[int, str]] = field(default_factory=list)
+    erasures: list[tuple[int, str]] = field(default_factory=list)
+    publications: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def outside(self) -> list[tuple[int, str]]:
+        """Position and id of the events that travel though they are not in the part."""
+        return [*self.erasures, *self.publications]
 
 
 def write_contents(tx: Connection, bundle: Bundle, part: Part) -> Written:
@@ -40,9 +42,14 @@ def write_contents(tx: Connection, bundle: Bundle, part: Part) -> Written:
     written = Written(listed=None if isinstance(part.bodies, str) else [])
     bundle.write("events.ndjson", event_lines(tx, part, written))
     bundle.write("bodies.ndjson", body_lines(tx, part, written))
-    for name, content in config(tx, part, written):
-        bundle.write(name, [content])
+    published = documents_of(tx, part, written.policies)
+    for publication in published:
+        for name, content in files_of(tx, publication):
+            bundle.write(name, [content])
     bundle.write("erasures.ndjson", erasure_lines(tx, part, written))
+    elsewhere = [one for one in published if not part.holds(one.seq)]
+    written.publications += [(one.seq, one.event) for one in elsewhere]
+    bundle.write("publications.ndjson", [ended(one.envelope for one in elsewhere)])
     written.loops = tx.execute(
         select(func.count(EVENTS.c.loop_id.distinct())).where(part.events)
     ).scalar_one()
@@ -82,56 +89,17 @@ def body_line(row: Any) -> str:
     return canonical({"event": row.event_id, "salt": row.salt.hex(), "body": row.body})
 
 
-def config(tx: Connection, part: Part, written: Written) -> Iterator[tuple[str, bytes]]:
-    """Every file of every publication in force: its hash stands in the event that published it."""
-    numbers = in_force(publications(tx, part), positions(tx, part))
-    numbers |= {int(policy) for policy in written.policies if policy.isdecimal()}
-    for number in sorted(numbers):
-        query = select(DOCUMENTS.c.name, DOCUMENTS.c.content).order_by(DOCUMENTS.c.name)
-        for row in tx.execute(query.where(DOCUMENTS.c.publication == number)):
-            yield f"config/{number}/{row.name}", row.content
-
-
-def publications(tx: Connection, part: Part) -> list[tuple[int, int]]:
-    """Where each publication came into force before the part's end: position, number."""
-    query = (
-        select(EVENTS.c.seq, EVENTS.c.data)
-        .where(EVENTS.c.kind == EventKind.DOCUMENTS_PUBLISHED, EVENTS.c.seq < part.end)
-        .order_by(EVENTS.c.seq)
-    )
-    return [(row.seq, json.loads(row.data)["publication"]) for row in tx.execute(query)]
-
-
-def positions(tx: Connection, part: Part) -> Iterable[tuple[int, int]]:
-    """The part as stretches [first, end) of positions."""
-    if part.loop is None:
-        return [(part.first, part.end)]
-    return [(row.seq, row.seq + 1) for row in tx.execute(part.select(EVENTS.c.seq))]
-
-
-def in_force(
-    published: Sequence[tuple[int, int]], stretches: Iterable[tuple[int, int]]
-) -> set[int]:
-    """The publications that ran at some position of the stretches."""
-    starts = [seq for seq, _ in published]
-    found: set[int] = set()
-    for first, end in stretches:
-        running = max(bisect_right(starts, first) - 1, 0)
-        found |= {number for _, number in published[running : bisect_left(starts, end)]}
-    return found
-
-
 def erasure_lines(tx: Connection, part: Part, written: Written) -> Iterator[bytes]:
     """Events outside the bundle that erased chosen bodies."""
     for rows in erasures(tx, part, part.others):
-        written.outside += [(row.seq, row.event_id) for row in rows]
+        written.erasures += [(row.seq, row.event_id) for row in rows]
         yield ended(row.envelope for row in rows)
 
 
 def refuse_lost_words(tx: Connection, part: Part, written: Written) -> None:
     """A chosen body is there or an event says that it was erased."""
     inside = sum(len(rows) for rows in erasures(tx, part, part.events))
-    lost = written.chosen - written.bodies - inside - len(written.outside)
+    lost = written.chosen - written.bodies - inside - len(written.erasures)
     if lost:
         raise FindingError(
             f"{lost:,} chosen bodies are not there and no event says that they were erased",

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, select
+from sqlalchemy import JSON, ColumnElement, Connection, Select, and_, cast, false, func, select
 
 from loopwright.errors import InputError
 from loopwright.history.append import head
+from loopwright.history.envelope import timestamp
 from models.base import table
 from models.history import HistoryEvent
 from models.kinds import EventKind
@@ -34,6 +35,8 @@ class Asked:
     first: int | datetime | None = None
     last: int | datetime | None = None
     bodies: Words = "none"
+    since: int | None = None
+    """The size of a checkpoint that the auditor holds, which the bundle must continue."""
 
     def __str__(self) -> str:
         bodies = self.bodies if isinstance(self.bodies, str) else ",".join(self.bodies)
@@ -66,6 +69,10 @@ class Part:
     def events(self) -> ColumnElement[bool]:
         inside = and_(EVENTS.c.seq >= self.first, EVENTS.c.seq < self.end)
         return and_(inside, EVENTS.c.loop_id == self.loop) if self.loop else inside
+
+    def holds(self, seq: int) -> bool:
+        """Whether the event there, which is no loop's, is in the bundle."""
+        return self.loop is None and self.first <= seq < self.end
 
     @property
     def others(self) -> ColumnElement[bool]:
@@ -125,12 +132,29 @@ def known_loop(tx: Connection, wanted: str) -> str:
 
 def range_ends(tx: Connection, asked: Asked, size: int) -> tuple[int, int]:
     """The smallest range that holds every event asked for: times need not grow with positions."""
+    refuse_backwards(asked)
     first, last = asked.first or 0, size - 1 if asked.last is None else asked.last
+    said = time_in(EVENTS.c.envelope, tx.dialect.name)
     if isinstance(first, datetime):
-        first = edge(tx, func.min(EVENTS.c.seq), EVENTS.c.at >= first, size)
+        first = edge(tx, func.min(EVENTS.c.seq), said >= timestamp(first), size)
     if isinstance(last, datetime):
-        last = edge(tx, func.max(EVENTS.c.seq), EVENTS.c.at <= last, -1)
+        last = edge(tx, func.max(EVENTS.c.seq), said <= timestamp(last), -1)
     return first, min(last + 1, size)
+
+
+def refuse_backwards(asked: Asked) -> None:
+    """Raises InputError for an end before the beginning."""
+    first, last = asked.first, asked.last
+    if type(first) is type(last) and first is not None and first > last:  # type: ignore[operator]
+        what = f"--from {spelled(first)} is after --to {spelled(last)}"  # type: ignore[arg-type]
+        raise InputError(what, "give the earlier one first")
+
+
+def time_in(envelope: ColumnElement[str], dialect: str) -> ColumnElement[str]:
+    """An event's time as it was hashed; the column beside it could be changed unseen."""
+    if dialect == "sqlite":
+        return func.json_extract(envelope, "$.at")
+    return func.json_extract_path_text(cast(envelope, JSON), "at")
 
 
 def edge(tx: Connection, position: Any, which: ColumnElement[bool], none: int) -> int:

@@ -29,11 +29,16 @@ NO_SEAL = (
 
 
 def write_proofs(
-    tx: Connection, bundle: Bundle, part: Part, written: Written, exported: tuple[str, int]
+    tx: Connection,
+    bundle: Bundle,
+    part: Part,
+    written: Written,
+    exported: tuple[str, int],
+    since: int | None,
 ) -> Checkpoint:
     """The checkpoints, and what leads from the events to the last of them, which is returned."""
     ends = (part.first, part.end) if part.loop is None else (exported[1], exported[1])
-    notes = notes_around(tx, *ends, exported[1])
+    notes = notes_around(tx, *ends, exported[1], since)
     trees = Subtrees(partial(leaves, tx), notes[-1][0].size)
     for checkpoint, _ in notes:
         refuse_other_tree(trees, checkpoint)
@@ -44,8 +49,11 @@ def write_proofs(
     return notes[-1][0]
 
 
-def notes_around(tx: Connection, first: int, end: int, seq: int) -> list[tuple[Checkpoint, str]]:
-    """The last checkpoint before the events, those inside, and the first that covers `seq`.
+def notes_around(
+    tx: Connection, first: int, end: int, seq: int, since: int | None
+) -> list[tuple[Checkpoint, str]]:
+    """The last checkpoint before the events, those inside, that of the size `since`, and the first
+    that covers `seq`.
 
     Raises FindingError when none covers it.
     """
@@ -53,10 +61,12 @@ def notes_around(tx: Connection, first: int, end: int, seq: int) -> list[tuple[C
     before = select(func.max(size)).where(size <= first).scalar_subquery()
     after = select(func.min(size)).where(size > seq).scalar_subquery()
     inside = and_(size > first, size <= end)
-    query = select(CHECKPOINTS.c.note, inside.label("inside")).order_by(CHECKPOINTS.c.epoch, size)
-    rows = tx.execute(query.where(or_(size.in_([before, after]), inside))).all()
+    query = select(CHECKPOINTS.c.note, size, inside.label("inside")).order_by(
+        CHECKPOINTS.c.epoch, size
+    )
+    rows = tx.execute(query.where(or_(size.in_([before, after, since]), inside))).all()
     thinned = evenly([row for row in rows if row.inside], MOST_CHECKPOINTS)
-    kept = [row.note for row in rows if not row.inside or row in thinned]
+    kept = [row.note for row in rows if not row.inside or row in thinned or row.size == since]
     notes = [(Checkpoint.parse(Note.parse(note).text), note) for note in kept]
     if not notes or notes[-1][0].size <= seq:
         raise FindingError("no checkpoint covers the export", NO_SEAL)

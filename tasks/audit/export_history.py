@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from loopwright.db import Database
-from loopwright.errors import ConflictError
+from loopwright.errors import ConflictError, EnvironmentFault, InputError
 from loopwright.history.append import append
 from loopwright.history.checkpoints import CHECKPOINTS
 from loopwright.history.envelope import Actor, Event, Scalar, seal
@@ -30,6 +30,7 @@ from tasks.audit.bundle_contents import Written, write_contents
 from tasks.audit.bundle_file import Bundle, new_file
 from tasks.audit.bundle_part import EVENTS, Asked, Part, erasures, find_part
 from tasks.audit.bundle_proofs import write_proofs
+from tasks.audit.seal_history import KEY_FIX, signing_key
 from tasks.audit.seal_history import seal as seal_history
 from tasks.workspace import Workspace
 
@@ -68,14 +69,16 @@ def export(
     Raises InputError for a file that is there already or a part without events, FindingError
     when the history does not hold what it must, ConflictError when bodies were erased meanwhile.
     """
+    refuse_endless_wait(ws)
     with new_file(out) as file, Bundle(file) as bundle:
         with snapshot(ws.db) as tx:
             part = find_part(tx, asked)
+            require_checkpoint(tx, asked.since)
             written = write_contents(tx, bundle, part)
-        sealed, seq = record_export(ws, bundle, part, written, by, now)
+        sealed, seq = record_export(ws, bundle, part, asked, written, by, now)
         seal_up_to(seq)
         with snapshot(ws.db) as tx:
-            last = write_proofs(tx, bundle, part, written, (sealed.event.id, seq))
+            last = write_proofs(tx, bundle, part, written, (sealed.event.id, seq), asked.since)
         manifest = manifest_of(ws, asked, part, written, bundle, (sealed.event.id, seq), last)
         bundle.write("manifest.json", [pretty(manifest)])
     return Exported(
@@ -94,10 +97,39 @@ def export(
     )
 
 
-def seal_past(ws: Workspace, seq: int, clock: Callable[[], datetime], wait: float) -> None:
+def require_checkpoint(tx: Connection, size: int | None) -> None:
+    """Raises InputError where none of this size is stored."""
+    if size is None:
+        return
+    if not tx.execute(select(CHECKPOINTS.c.size).where(CHECKPOINTS.c.size == size)).first():
+        raise InputError(
+            f"no checkpoint of the size {size:,} is stored here",
+            "give the second line of the checkpoint that the auditor holds; if it is gone here,"
+            " `loopwright audit verify --checkpoint FILE`",
+        )
+
+
+def refuse_endless_wait(ws: Workspace) -> None:
+    """Raises EnvironmentFault where nobody ever signed and this process cannot."""
+    if signing_key(ws.settings) is not None:
+        return
+    with ws.db.read() as tx:
+        if not tx.execute(select(CHECKPOINTS.c.size).limit(1)).first():
+            raise EnvironmentFault("an export is sealed by a checkpoint: nobody signs yet", KEY_FIX)
+
+
+def seal_past(
+    ws: Workspace,
+    seq: int,
+    clock: Callable[[], datetime],
+    wait: float,
+    say_waiting: Callable[[], None] = lambda: None,
+) -> None:
     """Return when a checkpoint covers the position: signed here where the key is, or by the
-    signer's own process, for which this waits so many seconds."""
+    signer's own process, for which this waits so many seconds, having said so."""
     for attempt in range(1 + int(wait / POLL_SECONDS)):
+        if attempt == 1:
+            say_waiting()
         time.sleep(POLL_SECONDS if attempt else 0)
         seal_history(ws, clock())
         with ws.db.read() as tx:
@@ -127,10 +159,16 @@ def plan(ws: Workspace, asked: Asked) -> dict[str, Any]:
 
 
 def record_export(
-    ws: Workspace, bundle: Bundle, part: Part, written: Written, by: Actor, now: datetime
+    ws: Workspace,
+    bundle: Bundle,
+    part: Part,
+    asked: Asked,
+    written: Written,
+    by: Actor,
+    now: datetime,
 ) -> tuple[Any, int]:
     """Append the exported event; it and its position."""
-    data = exported_data(bundle.hashes, part, written)
+    data = exported_data(bundle.hashes, part, written) | {"asked": str(asked)}
     sealed = seal(Event(uuid7(), EventKind.HISTORY_EXPORTED, now, by, data, run=ws.run))
     with ws.db.begin() as tx:
         size = append(tx, [sealed])
@@ -141,7 +179,7 @@ def record_export(
 
 def exported_data(hashes: Mapping[str, str], part: Part, written: Written) -> dict[str, Scalar]:
     documents = [f"{h}  {name}\n" for name, h in hashes.items() if name.startswith("config/")]
-    covered = ("events.ndjson", "bodies.ndjson", "erasures.ndjson")
+    covered = ("events.ndjson", "bodies.ndjson", "erasures.ndjson", "publications.ndjson")
     return {
         "kind": part.kind,
         "first": None if part.loop else part.first,

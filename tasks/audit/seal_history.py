@@ -7,9 +7,8 @@ the exit code.
 
 import json
 import os
-from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, insert, select
@@ -23,12 +22,13 @@ from loopwright.history.checkpoints import (
     PROBLEMS,
     SealRefused,
     compare_outside,
-    epoch,
+    epoch_of,
     last_of,
     leaves,
     newest,
     proven_head,
-    split_notes,
+    restores_in,
+    root_at,
 )
 from loopwright.history.envelope import SYSTEM, Actor, Event
 from loopwright.history.envelope import seal as seal_event
@@ -40,6 +40,7 @@ from loopwright.ids import uuid7
 from loopwright.log import log
 from loopwright.settings import Settings
 from models.kinds import EventKind
+from tasks.audit.kept_outside import last_signed, newest_outside, remember
 from tasks.change import NewMessage, message_row
 from tasks.messages.outbox import insert_once
 from tasks.workspace import Workspace
@@ -49,7 +50,6 @@ USED_KEY = (
     "this key has signed before",
     "a key that was replaced is never believed again: `loopwright audit key` makes a new one",
 )
-TAIL_BYTES = 1 << 16
 RENEW_FIX = "`loopwright audit renewed` puts a new key on record; see docs/operate.md"
 KEY_FIX = "`loopwright audit key` makes one; see docs/operate.md"
 
@@ -86,15 +86,19 @@ def known_signer(settings: Settings) -> Signer | None:
         raise EnvironmentFault(f"audit.former_keys: {error}", "see docs/operate.md") from None
 
 
-def seal(ws: Workspace, now: datetime) -> Checkpoint | None:
+def seal(ws: Workspace, now: datetime, *, restored: bool = False) -> Checkpoint | None:
     """Sign and store a checkpoint of what is new. None when nothing is, when there is no key, or
-    when another process was quicker. Raises SealRefused, a FindingError."""
+    when another process was quicker.
+
+    `restored`: whoever signs knows of the restore that opened a new epoch. Raises SealRefused, a
+    FindingError.
+    """
     key, signer = signing_key(ws.settings), known_signer(ws.settings)
     if key is None or signer is None:
         log.info("history.unsealed", reason="no key")
         return None
     try:
-        row = sealed_row(ws, key, signer, now)
+        row = sealed_row(ws, key, signer, now, restored=restored)
     except SealRefused as refusal:
         record_refusal(ws, refusal, now)
         raise
@@ -105,27 +109,34 @@ def seal(ws: Workspace, now: datetime) -> Checkpoint | None:
 
 
 def sealed_row(
-    ws: Workspace, key: SigningKey, signer: Signer, now: datetime
+    ws: Workspace, key: SigningKey, signer: Signer, now: datetime, *, restored: bool
 ) -> dict[str, Any] | None:
     """The next checkpoint, or None when nothing is new."""
-    outside = newest_outside(ws.settings.audit.append_to, signer)
+    audit = ws.settings.audit
+    own = last_signed(audit.last_signed, signer)
+    outside = [own, newest_outside(audit.append_to, signer)]
     with ws.db.read() as tx:
-        last = newest(tx)
+        last, restores = newest(tx), restores_in(tx)
         size, frontier = proven_head(tx, last, signer)
         if problem := unexpected_key(tx, last, size, key.public):
             raise EnvironmentFault(f"not signed: {problem}", RENEW_FIX)
-        number = epoch(tx)
-        if outside is not None:
-            compare_outside(tx, outside, size, number)
+        for checkpoint in filter(None, outside):
+            compare_outside(tx, checkpoint, size, restores)
+    number = epoch_of(restores)
+    if own and number > note.split_origin(own.origin)[1] and not restored:
+        raise SealRefused("unconfirmed", number, own.size)
     if size == (last.size if last else 0):
         return None
-    root = tree.root(frontier)
+    checkpoint = Checkpoint(note.origin_line(key.name, number), size, tree.root(frontier))
+    signed = note.sign(checkpoint, key)
+    if not ws.db.dry_run:
+        remember(audit.last_signed, signed, signer)
     return {
         "epoch": number,
         "size": size,
-        "root": root,
+        "root": checkpoint.root,
         "frontier": tree.pack(frontier),
-        "note": note.sign(Checkpoint(note.origin_line(key.name, number), size, root), key),
+        "note": signed,
         "sealed_at": now,
         "published": [],
     }
@@ -155,24 +166,6 @@ def store(ws: Workspace, row: dict[str, Any]) -> bool:
     except IntegrityError:
         return False
     return True
-
-
-def newest_outside(path: Path | None, signer: Signer) -> Checkpoint | None:
-    """The last checkpoint in the published file of the signer, if it can be read."""
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            tail = file.read().decode(errors="replace")
-    except OSError as error:
-        if not isinstance(error, FileNotFoundError):
-            log.warning("history.outside_unreadable", error=error.strerror)
-        return None
-    for text in reversed(split_notes(tail)):
-        with suppress(NoteError):
-            return signer.signed(text)
-    return None
 
 
 def record_refusal(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
@@ -205,25 +198,39 @@ def warn_operations(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
         insert_once(tx, [{"id": uuid7()} | message_row(word, None, now)])
 
 
+@dataclass(frozen=True)
+class Restored:
+    """What a restore's event says: the epoch it opens, how many signed events the backup held, and
+    whether a checkpoint outside shows that more had been there."""
+
+    epoch: int
+    kept: int
+    lost: bool
+
+
 def restored(
     ws: Workspace, reason: str, actor: Actor, now: datetime, outside: Checkpoint | None
-) -> int:
-    """Say that the database was restored from a backup; the new epoch's number.
+) -> Restored:
+    """Say that the database was restored from a backup, which opens a new epoch.
 
     `outside`: the newest checkpoint known outside, by which the epoch's number surely is new.
     """
     known = note.split_origin(outside.origin)[1] if outside else 1
     with ws.db.begin() as tx:
-        number = max(epoch(tx), known) + 1
+        number, last = max(epoch_of(restores_in(tx)), known) + 1, newest(tx)
+        lost = outside is not None and (
+            outside.size > head(tx)[0] or root_at(tx, outside.size) != outside.root
+        )
         data = {
             "epoch": number,
             "size": outside.size if outside else None,
             "root": outside.root.hex() if outside else None,
+            "kept": last.size if last else 0,
         }
         kind = EventKind.HISTORY_RESTORED.value
         event = Event(uuid7(), kind, now, actor, data, run=ws.run, body={"reason": reason})
         append(tx, [seal_event(event)])
-    return number
+    return Restored(number, last.size if last else 0, lost)
 
 
 def renewed(ws: Workspace, key: PublicKey, reason: str, actor: Actor, now: datetime) -> None:

@@ -1,11 +1,12 @@
 """The auditor's own machine: countersign a checkpoint and keep it. No database, no settings."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from loopwright.errors import InputError
 from loopwright.history import witness
-from loopwright.history.checkpoints import SEPARATOR, split_notes
+from loopwright.history.checkpoints import SEPARATOR, notes_in, split_notes
 from loopwright.history.keys import Signer
 from loopwright.history.note import Checkpoint, Note, NoteError, SigningKey
 from loopwright.history.witness import Proof
@@ -19,16 +20,22 @@ def countersign(
     Raises NoteError for one that the signer's present key did not sign, WitnessRefused for one that
     must not be signed after what `keep` holds, InputError for files that cannot be read.
     """
-    proof = Proof.parse(read_text(given))
+    proof = Proof.parse(read_text(given).removeprefix("\ufeff").replace("\r\n", "\n"))
     checkpoint = Signer(signer.keys[:1]).signed(proof.note)
     earlier = split_notes(read_text(keep)) if keep.exists() else []
     kept = signer.signed(earlier[-1], (), own.public) if earlier else None
     witness.check(kept, checkpoint, proof, restored=restored)
-    signed = Note.parse(proof.note).add(own.sign(checkpoint.text))
+    signed = only_of(signer, Note.parse(proof.note)).add(own.sign(checkpoint.text))
     if kept is not None and kept.origin == checkpoint.origin:
         earlier.pop()
     replace(keep, SEPARATOR.join([*earlier, str(signed)]))
     return str(signed), checkpoint
+
+
+def only_of(signer: Signer, note: Note) -> Note:
+    """The note without lines of strangers, which could fill it up."""
+    known = {(key.name, key.id) for key in signer.keys}
+    return Note(note.text, tuple(s for s in note.signatures if (s.name, s.key) in known))
 
 
 def replace(path: Path, text: str) -> None:
@@ -46,16 +53,23 @@ def replace(path: Path, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def checkpoints_in(path: Path, signer: Signer) -> list[Checkpoint]:
-    """What the signer signed in a file of one or several notes; others' and torn ones are passed
-    over.
+@dataclass(frozen=True)
+class Kept:
+    """The checkpoints of a file, and why others in it do not count."""
+
+    checkpoints: list[Checkpoint]
+    passed_over: list[str]
+
+
+def checkpoints_in(path: Path, signer: Signer) -> Kept:
+    """What the signer signed in a file of one or several notes.
 
     Raises InputError when there is none.
     """
     found, reasons = [], []
-    for text in split_notes(read_text(path)):
+    for text in notes_in(read_text(path)):
         try:
-            found.append(signer.signed(Proof.parse(text).note))
+            found.append(signer.signed(text))
         except NoteError as error:
             reasons.append(str(error))
     if not found:
@@ -63,7 +77,7 @@ def checkpoints_in(path: Path, signer: Signer) -> list[Checkpoint]:
             f"{path} holds no checkpoint of {signer.name}: {'; '.join(reasons[:3]) or 'empty'}",
             "give the file as it was published, and the keys as they were handed over",
         )
-    return found
+    return Kept(found, reasons)
 
 
 def read_text(path: Path) -> str:

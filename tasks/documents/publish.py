@@ -4,6 +4,7 @@ Documents in files are drafts. Publishing stores a whole checked set byte for by
 newest published set runs, and every loop keeps the number of the set it was judged by.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from loopwright.db import Database
 from loopwright.errors import DocumentError, EnvironmentFault, FindingError, InputError
-from loopwright.history.append import append
+from loopwright.history.append import EVENTS, append
 from loopwright.history.envelope import Actor, Event, Scalar, seal
 from loopwright.ids import uuid7
 from models.approval import Approval
@@ -273,17 +274,27 @@ def store(
 
 
 def published(db: Database, number: int | None = None) -> Published:
-    """The set that runs, or the one with `number`. Raises EnvironmentFault when there is none."""
+    """The set that runs, or the one with `number`.
+
+    Raises EnvironmentFault when there is none, FindingError for one that no event published as it
+    is: nobody is judged by documents that somebody slipped into the database.
+    """
     with db.read() as tx:
         if number is None:
             number = tx.execute(select(func.max(PUBLICATIONS.c.number))).scalar()
         files = stored_files(tx, number)
+        recorded = recorded_hash(tx, number)
     if number is None or not files:
         raise EnvironmentFault(
             "no documents are published yet"
             if number is None
             else f"there is no publication {number}",
             "run `loopwright org publish FOLDER`",
+        )
+    if recorded != set_hash(files):
+        raise FindingError(
+            f"第 {number} 次发布与发布时不符 / publication {number} is not what was published",
+            "keep the database as it is; `loopwright audit verify` and `loopwright audit replay`",
         )
     documents, mistakes = loaded(files)
     if documents is None:
@@ -294,6 +305,16 @@ def published(db: Database, number: int | None = None) -> Published:
     return Published(number, set_hash(files), documents, files)
 
 
+def recorded_hash(tx: Connection, number: int | None) -> str | None:
+    """The hash in the event of the publication, the first where a forger added another."""
+    query = select(EVENTS.c.data).where(EVENTS.c.kind == EventKind.DOCUMENTS_PUBLISHED)
+    for text in tx.execute(query.order_by(EVENTS.c.seq)).scalars():
+        said = json.loads(text)
+        if said.get("publication") == number:
+            return str(said.get("sha256"))
+    return None
+
+
 def stored_files(tx: Connection, number: int | None) -> dict[str, bytes]:
     query = select(DOCUMENTS.c.name, DOCUMENTS.c.content).where(DOCUMENTS.c.publication == number)
     return {row.name: row.content for row in tx.execute(query)}
@@ -301,9 +322,12 @@ def stored_files(tx: Connection, number: int | None) -> dict[str, bytes]:
 
 def set_hash(files: Mapping[str, bytes]) -> str:
     """SHA-256 over the names and hashes of a set's files."""
-    lines: Sequence[str] = [
-        f"{digest(content)}  {name}\n" for name, content in sorted(files.items())
-    ]
+    return hash_of({name: digest(content) for name, content in files.items()})
+
+
+def hash_of(digests: Mapping[str, str]) -> str:
+    """The same, of files whose hashes are known."""
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items())]
     return sha256("".join(lines).encode()).hexdigest()
 
 

@@ -20,11 +20,13 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from loopwright.db import bulk_insert, retry_conflicts
 from loopwright.history.append import append
-from loopwright.history.envelope import seal
+from loopwright.history.envelope import Event, Scalar, seal
+from loopwright.ids import uuid7
 from loopwright.log import log
 from models.base import table
 from models.conversation import Conversation, FollowedFile
 from models.feedback import Quarantine, RawItem, SourceState
+from models.kinds import EventKind
 from models.red_alert import RedAlert
 from policy.classify import Utterance
 from policy.route import Circumstances
@@ -36,7 +38,7 @@ from sources.payloads import compact, unpack
 from sources.reading import Reader
 from sources.records import open_records
 from tasks.intake.identify import known_keys
-from tasks.intake.ingest import Counts, Fuse, ingest
+from tasks.intake.ingest import Counts, Fuse, ingest, root_of
 from tasks.routing.red_channel import Heard, alarms, conversation_name, raise_alerts
 from tasks.routing.triage import opinions
 from tasks.workspace import Workspace
@@ -137,16 +139,32 @@ def judge_lines(ws: Workspace, spec: SourceSpec, fuse: Fuse, now: datetime) -> C
         set_aside(tx, spec, bad, now)
         tx.execute(update(FILES).where(FILES.c.id == file.id).values(parsed=raws[-1].number))
         found = alarms(tx, ws, heard(tx, ws, spec, parser, talks, now))
-        events = raise_alerts(tx, ws, found, now)
+        alerts = raise_alerts(tx, ws, found, now)
+        events = [judged(ws, spec, raws, len(bad), now), *alerts]
         append(tx, [seal(event) for event in events])
-    if events:
-        log.warning("red.raised", source=spec.name, alerts=len(events), run=ws.run)
+    if alerts:
+        log.warning("red.raised", source=spec.name, alerts=len(alerts), run=ws.run)
     return Counts(quarantined=len(bad))
+
+
+def judged(ws: Workspace, spec: SourceSpec, raws: Sequence[Any], bad: int, now: datetime) -> Event:
+    """Lines that became part of conversations, or could not, and are gone now. What is stored when
+    a conversation is over, another event counts."""
+    data: dict[str, Scalar] = {
+        "source": spec.name,
+        "intake": raws[0].intake_id,
+        "upto": raws[-1].number,
+        "segments": len(raws) - bad,
+        "quarantined": bad,
+        "root": root_of(raw.digest for raw in raws),
+    }
+    kind = EventKind.FEEDBACK_FOLLOWED
+    return Event(uuid7(), kind, now, ws.by, data, run=ws.run, policy=ws.policy_version)
 
 
 def lines_of(tx: Connection, file: Any) -> Sequence[Any]:
     query = (
-        select(RAW.c.id, RAW.c.number, RAW.c.payload)
+        select(RAW.c.id, RAW.c.intake_id, RAW.c.number, RAW.c.payload, RAW.c.digest)
         .where(RAW.c.intake_id == file.id, RAW.c.number > file.parsed)
         .order_by(RAW.c.number)
         .limit(PIECE)

@@ -102,19 +102,21 @@ def learn(tx: Connection, made: Sequence[str], fresh: Mapping[Key, str], now: da
     )
 
 
-def unite(tx: Connection, keys: Keys, customer: str, now: datetime) -> None:
-    """All keys of one snapshot belong to one customer: bring others' keys and loops over.
+def unite(tx: Connection, keys: Keys, customer: str, now: datetime) -> list[str]:
+    """All keys of one snapshot belong to one customer: bring others' keys and loops over; the ids
+    of the others.
 
     A loop that cannot follow because the customer has an open one on the topic is left where it
     is and proposed to a person.
     """
-    owners = set(known_keys(tx, [digest for _, digest in keys]).values()) - {customer}
-    for other in sorted(owners):
+    others = sorted(set(known_keys(tx, [digest for _, digest in keys]).values()) - {customer})
+    for other in others:
         for owned in (KEYS, SNAPSHOTS, FEEDBACK, JOURNEY_EVENTS):
             theirs = update(owned).where(owned.c.customer_id == other)
             tx.execute(theirs.values(customer_id=customer))
         tx.execute(update(CUSTOMERS).where(CUSTOMERS.c.id == other).values(merged_into=customer))
         move_loops(tx, other, customer, now)
+    return others
 
 
 def move_loops(tx: Connection, other: str, customer: str, now: datetime) -> None:

@@ -2,7 +2,7 @@
 
 Two transactions a chunk: `receive` stores what is new exactly as it came, `store` parses it. A
 run that dies in between leaves raw items behind the intake's `parsed` mark, which the next run
-parses first. Reading the same delivery again adds nothing.
+parses first. Reading the same delivery again adds nothing, and the history says so.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +17,7 @@ from loopwright.db import bulk_insert, retry_conflicts
 from loopwright.errors import FindingError
 from loopwright.history import tree
 from loopwright.history.append import append
-from loopwright.history.envelope import SYSTEM, Event, Scalar, seal
+from loopwright.history.envelope import Event, Scalar, seal
 from loopwright.ids import uuid7, uuid7s
 from loopwright.log import log
 from models.base import table
@@ -250,7 +250,8 @@ def tombstone(ws: Workspace, source: str, key: str) -> str:
 
 def any_erased(tx: Connection) -> bool:
     """Whether anybody was ever erased; most histories never pay for the tombstones."""
-    query = select(EVENTS.c.seq).where(EVENTS.c.kind == EventKind.CUSTOMER_ERASED).limit(1)
+    kinds = (EventKind.CUSTOMER_ERASURE_BEGUN, EventKind.CUSTOMER_ERASED)
+    query = select(EVENTS.c.seq).where(EVENTS.c.kind.in_(kinds)).limit(1)
     return tx.execute(query).first() is not None
 
 
@@ -389,8 +390,7 @@ def parse(parser: Parser, raws: Sequence[Raw], fuse: Fuse, upto: int) -> Parsed:
 def ingested(ws: Workspace, spec: SourceSpec, intake: str, parsed: Parsed, now: datetime) -> Event:
     """The chunk's event: counts, and a tree root over the payloads' hashes in order."""
     raws = [raw for raw, _ in (*parsed.good, *parsed.bad)]
-    leaves = (tree.leaf_hash(r.digest) for r in sorted(raws, key=lambda raw: raw.number))
-    root = tree.root(tree.extend([], 0, leaves)).hex()
+    root = root_of(raw.digest for raw in sorted(raws, key=lambda raw: raw.number))
     data: dict[str, Scalar] = {
         "source": spec.name,
         "intake": intake,
@@ -403,16 +403,23 @@ def ingested(ws: Workspace, spec: SourceSpec, intake: str, parsed: Parsed, now: 
         uuid7(),
         EventKind.FEEDBACK_INGESTED,
         now,
-        SYSTEM,
+        ws.by,
         data,
         run=ws.run,
         policy=ws.policy_version,
     )
 
 
+def root_of(digests: Iterable[bytes]) -> str:
+    """The tree root over payloads' hashes, in the order of their records."""
+    return tree.root(tree.extend([], 0, map(tree.leaf_hash, digests))).hex()
+
+
 def finish_intake(
     ws: Workspace, intake: str, total: Counts, delivery: Delivery, now: datetime
 ) -> None:
+    """The delivery was read to its end. A page that a pull found nothing new on is no event: one
+    every few minutes would be all that an idle source says."""
     with ws.db.begin() as tx:
         tx.execute(
             update(INTAKES)
@@ -425,6 +432,23 @@ def finish_intake(
                 finished_at=now,
             )
         )
+        row = tx.execute(select(INTAKES).where(INTAKES.c.id == intake)).one()
+        if row.cursor is not None or row.stored or row.quarantined:
+            append(tx, [seal(finished(ws, row, now))])
+
+
+def finished(ws: Workspace, intake: Any, now: datetime) -> Event:
+    """What became of all records of a delivery, as its row has it."""
+    data: dict[str, Scalar] = {
+        "source": intake.source,
+        "intake": intake.id,
+        "read": intake.read,
+        "stored": intake.stored,
+        "duplicates": intake.duplicates,
+        "quarantined": intake.quarantined,
+        "sha256": intake.sha256,
+    }
+    return Event(uuid7(), EventKind.INTAKE_FINISHED, now, ws.by, data, run=ws.run)
 
 
 def finish_interrupted(ws: Workspace, spec: SourceSpec, now: datetime) -> Counts:
@@ -464,6 +488,9 @@ def finish_parsed(ws: Workspace, intake: str, parsed: int, now: datetime) -> Non
         tx.execute(update(INTAKES).where(mine).values(finished_at=now))  # and hold its row
         if tx.execute(more).first() is not None:
             tx.execute(update(INTAKES).where(mine).values(finished_at=None))
+            return
+        row = tx.execute(select(INTAKES).where(mine)).one()
+        append(tx, [seal(finished(ws, row, now))])
 
 
 def unparsed(ws: Workspace, intake: str, parsed: int) -> list[Raw]:
@@ -488,7 +515,7 @@ def refuse_stopped(ws: Workspace, spec: SourceSpec) -> None:
         raise SourceStopped(
             f"source {spec.name} has stopped itself: {reason}",
             f"mend its source document, publish it, then run"
-            f" `loopwright quarantine replay --source {spec.name}`",
+            f" `loopwright quarantine replay --source {spec.name} --as PERSON`",
         )
 
 
@@ -498,7 +525,7 @@ def stop_source(ws: Workspace, spec: SourceSpec, fuse: Fuse, now: datetime) -> N
     with ws.db.begin() as tx:
         save_state(tx, spec.name, now, stopped_reason=reason, stopped_at=now)
         data: dict[str, Scalar] = {"source": spec.name, "failed": fuse.failed, "seen": fuse.seen}
-        event = Event(uuid7(), EventKind.SOURCE_STOPPED, now, SYSTEM, data, run=ws.run)
+        event = Event(uuid7(), EventKind.SOURCE_STOPPED, now, ws.by, data, run=ws.run)
         append(tx, [seal(event)])
     log.warning("source.stopped", source=spec.name, failed=fuse.failed, seen=fuse.seen)
     refuse_stopped(ws, spec)

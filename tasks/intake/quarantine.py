@@ -1,6 +1,7 @@
 """Raw items that could not be parsed: list them with their reasons, replay them after a fix."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +28,8 @@ QUARANTINE = table(Quarantine)
 
 OPEN = QUARANTINE.c.resolved_at.is_(None)
 PAGE = 1_000
+REPLAYED = "quarantine"
+"""What the event of a replay names as its intake."""
 
 
 def list_quarantine(ws: Workspace, source: str | None = None, limit: int = 100) -> Sequence[Any]:
@@ -63,10 +66,11 @@ def replay_quarantine(ws: Workspace, source: str, actor: Actor, now: datetime) -
         raise InputError(f"no source {source!r}", f"use one of: {', '.join(sorted(ws.sources))}")
     resume_source(ws, source, actor, now)
     total, after = Counts(), ""
-    while page := quarantined(ws, source, after):
-        after = page[-1].raw_id
-        total += replay_page(ws, spec, page, now)
-    total += finish_interrupted(ws, spec, now)
+    with ws.acting(actor):
+        while page := quarantined(ws, source, after):
+            after = page[-1].raw_id
+            total += replay_page(ws, spec, page, now)
+        total += finish_interrupted(ws, spec, now)
     return total
 
 
@@ -112,10 +116,19 @@ def replay_page(ws: Workspace, spec: SourceSpec, page: Sequence[Any], now: datet
         with ws.db.begin() as tx:
             store_items(tx, ws, spec, items, now)
             settle(tx, done, now)
-            append(tx, [seal(ingested(ws, spec, "quarantine", done, now))])
+            append(tx, [seal(replayed(ws, spec, done, now))])
 
     retry_conflicts(attempt)
     return Counts(len(page), len(done.good), 0, len(done.bad))
+
+
+def replayed(ws: Workspace, spec: SourceSpec, done: Parsed, now: datetime) -> Event:
+    """Which items these were: they are no run of records, so the root alone would not tell."""
+    body = {
+        "stored": [raw.id for raw, _ in done.good],
+        "quarantined": [raw.id for raw, _ in done.bad],
+    }
+    return replace(ingested(ws, spec, REPLAYED, done, now), body=body)
 
 
 def settle(tx: Connection, done: Parsed, now: datetime) -> None:

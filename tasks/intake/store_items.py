@@ -8,11 +8,13 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, select
 
 from loopwright.db import bulk_insert
+from loopwright.history.append import append
+from loopwright.history.envelope import Event, Scalar, seal
 from loopwright.ids import uuid7
 from models.base import table
 from models.customer import CustomerSnapshot, JourneyEvent, Measure
 from models.feedback import Batch, Feedback
-from models.kinds import Yields
+from models.kinds import EventKind, Yields
 from policy.source_spec import SourceSpec
 from sources.items import CustomerItem, FeedbackItem, JourneyItem, MeasureItem
 from tasks.intake.identify import identify, unite
@@ -141,9 +143,12 @@ def store_customers(tx: Connection, chunk: Chunk) -> None:
     """Snapshots; keys that one snapshot names together belong to one customer from chunk.now on."""
     people = [chunk.ws.hasher.keys(item.keys) for *_, item in chunk.items]
     customers = identify(tx, people, chunk.now)
-    for keys, customer in zip(people, customers, strict=True):
-        if customer is not None and len(keys) > 1:
-            unite(tx, keys, customer, chunk.now)
+    pairs = [
+        (customer, other)
+        for keys, customer in zip(people, customers, strict=True)
+        if customer is not None and len(keys) > 1
+        for other in unite(tx, keys, customer, chunk.now)
+    ]
     bulk_insert(
         tx,
         SNAPSHOTS,
@@ -153,6 +158,18 @@ def store_customers(tx: Connection, chunk: Chunk) -> None:
             if customer
         ],
     )
+    append(tx, [seal(united(chunk, *pair)) for pair in pairs])
+
+
+def united(chunk: Chunk, customer: str, other: str) -> Event:
+    """The ids are opaque: who they were goes with their keys."""
+    data: dict[str, Scalar] = {
+        "customer": customer,
+        "other": other,
+        "source": chunk.spec.name,
+    }
+    ws, kind = chunk.ws, EventKind.CUSTOMER_UNITED
+    return Event(uuid7(), kind, chunk.now, ws.by, data, run=ws.run)
 
 
 def snapshot_row(raw_id: str, item: CustomerItem, customer: str, now: datetime) -> dict[str, Any]:

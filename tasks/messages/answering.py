@@ -88,6 +88,7 @@ ANSWERS: Mapping[str, tuple[str, str, str]] = {
         "If a backup was restored, say so first",
         "audit restored --reason … --as …",
     ),
+    "doctor": ("查看系统状况", "See how the system is", "doctor"),
     "triage": ("逐条判定", "Decide them", "triage list"),
 }
 """Name -> its title in Chinese and English, and the command."""

@@ -90,6 +90,8 @@ class Writer(Wording):
         }
         if message.template == "triage_waiting":
             return reader | self.triage()
+        if message.template == "triage_stuck":
+            return reader | self.stuck_batch(message)
         if message.template == "calendar_missing":
             return reader | self.missing_calendar(message)
         if message.template == "seal_refused":
@@ -112,6 +114,19 @@ class Writer(Wording):
         if message.template == "answer_doubted":
             return about | self.about_doubt(loop)
         return about
+
+    def stuck_batch(self, message: Any) -> dict[str, Any]:
+        given_up = message.values
+        return {
+            "batch": {
+                "id": given_up["batch"],
+                "source_title": self.source(given_up["source"]),
+                "count": str(given_up["feedback"]),
+                "attempts": str(given_up["attempts"]),
+                "given_up_at": self.when(message.created_at),
+            },
+            "answer": answers(("doctor",), self.language),
+        }
 
     def missing_calendar(self, message: Any) -> dict[str, Any]:
         year, uncertain = message.values["year"], self.facts.uncertain
@@ -474,6 +489,10 @@ class Writer(Wording):
         units = sorted({t.unit for t in taking_part if t.role == "participant"})
         return self.listed(self.unit(unit) for unit in units)
 
+    def source(self, name: str) -> str:
+        spec = self.sources.get(name)
+        return self.say(spec.title) if spec else name
+
     def about_alert(self, message: Any) -> dict[str, Any]:
         """Which conversation a named person must hear of, why, and what was said last."""
         row, text, record = self.facts.alerts[message.values["alert"]]
@@ -481,7 +500,7 @@ class Writer(Wording):
         return {
             "alert": {
                 "id": row.id,
-                "source_title": self.say(spec.title) if spec else row.source,
+                "source_title": self.source(row.source),
                 "arrived_at": self.when(row.arrived_at),
                 "arrives": spec.arrives if spec else "",
                 "loop": row.loop_id,

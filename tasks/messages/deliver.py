@@ -19,10 +19,13 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from loopwright.errors import EnvironmentFault, InputError
+from loopwright.history.append import append
+from loopwright.history.envelope import Actor, Event, Scalar, seal
 from loopwright.ids import uuid7
+from loopwright.mask import mask
 from loopwright.settings import Settings
 from models.base import table
-from models.kinds import Channel
+from models.kinds import Channel, EventKind
 from models.message import Message
 from notifications.context import TO_CUSTOMERS
 from notifications.registry import TRANSPORTS
@@ -296,7 +299,7 @@ def attempted(message: Any, outcome: Receipt | TransportError) -> Attempt:
     )
 
 
-async def send_test(ws: Workspace, to: str, now: datetime) -> str:
+async def send_test(ws: Workspace, to: str, actor: Actor, now: datetime) -> str:
     """One message outside the outbox. Raises EnvironmentFault when it is not taken over."""
     domain = ws.published.documents.organisation.mail_domain
     words = {"zh": "Loopwright 测试消息", "en": "Loopwright test message"}[ws.settings.language]
@@ -312,14 +315,29 @@ async def send_test(ws: Workspace, to: str, now: datetime) -> str:
     )
     transport = open_transport(ws.settings, ws.settings.messages.transport)
     try:
-        return (await transport.send(outgoing)).reference
+        receipt = await transport.send(outgoing)
+        record_test(ws, transport.kind, None, actor, now)
+        return receipt.reference
     except TransportError as error:
+        record_test(ws, transport.kind, error.reason, actor, now)
         raise EnvironmentFault(
             f"the {transport.kind} transport did not take the message: {error.reason}",
             "check the settings under [messages], [smtp] and [wecom]",
         ) from None
     finally:
         await transport.close()
+
+
+def record_test(
+    ws: Workspace, transport: str, refusal: str | None, actor: Actor, now: datetime
+) -> None:
+    """That it was tried and how it went; the address is nobody's business but theirs."""
+    data: dict[str, Scalar] = {"transport": transport, "accepted": refusal is None}
+    if refusal is not None:
+        data["reason"] = mask(refusal)
+    with ws.db.begin() as tx:
+        event = Event(uuid7(), EventKind.MESSAGE_TESTED, now, actor, data, run=ws.run)
+        append(tx, [seal(event)])
 
 
 def latest_context(ws: Workspace, template: str, language: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ nothing to clean up; the outcome is fenced by the lease's token.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -14,10 +15,12 @@ from sqlalchemy import Connection, Update, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from loopwright.db import bulk_insert
-from loopwright.history.envelope import SYSTEM, Event
+from loopwright.db import bulk_insert, retry_conflicts
+from loopwright.history.append import append
+from loopwright.history.envelope import SYSTEM, Actor, Event, seal
 from loopwright.ids import uuid7
 from loopwright.log import log
+from loopwright.mask import mask
 from models.base import table
 from models.kinds import Channel, EventKind, MessageState
 from models.message import Delivery, Message
@@ -37,6 +40,8 @@ DELIVERIES = table(Delivery)
 
 # A worker stops at half of it, and no handful takes long: 30 s until a relay is given up.
 LEASE = timedelta(minutes=15)
+SET = 1_000
+"""Messages, and so events, that are queued again in one transaction."""
 
 
 @dataclass
@@ -305,6 +310,9 @@ def told(
     }
     if approval := approvals.get(message.template):
         data["approval"] = approval
+    if attempt.error is not None:
+        # It names no address; masked all the same, since it can never be taken back.
+        data["reason"] = mask(attempt.error)
     return Event(
         uuid7(),
         kind,
@@ -316,15 +324,44 @@ def told(
     )
 
 
-def requeue(ws: Workspace, message: str | None, now: datetime) -> int:
+def requeue(ws: Workspace, message: str | None, actor: Actor, now: datetime) -> int:
     """Queue a quarantined message (all when None) again with fresh attempts; how many."""
-    given_up = update(MESSAGES).where(MESSAGES.c.state == MessageState.QUARANTINED)
+    total, after = 0, ""
+    while given_up := retry_conflicts(partial(requeue_some, ws, message, after, actor, now)):
+        total, after = total + len(given_up), given_up[-1]
+    return total
+
+
+def requeue_some(
+    ws: Workspace, message: str | None, after: str, actor: Actor, now: datetime
+) -> list[str]:
+    """A set of those behind `after`, one transaction with an event for each; their ids."""
+    given_up = select(MESSAGES).where(
+        MESSAGES.c.state == MessageState.QUARANTINED, MESSAGES.c.id > after
+    )
     if message is not None:
         given_up = given_up.where(MESSAGES.c.id == message)
     with ws.db.begin() as tx:
+        found = tx.execute(given_up.order_by(MESSAGES.c.id).limit(SET).with_for_update()).all()
+        ids = [row.id for row in found]
         # The count goes on, so that each delivery row keeps a number of its own.
-        fresh = given_up.values(
-            state=MessageState.QUEUED, due_at=now, error=None, spent=MESSAGES.c.attempts
+        tx.execute(
+            update(MESSAGES)
+            .where(MESSAGES.c.id.in_(ids))
+            .values(state=MessageState.QUEUED, due_at=now, error=None, spent=MESSAGES.c.attempts)
         )
-        result = tx.execute(fresh)
-        return result.rowcount
+        append(tx, [seal(requeued(ws, row, actor, now)) for row in found])
+    return ids
+
+
+def requeued(ws: Workspace, message: Any, actor: Actor, now: datetime) -> Event:
+    data = {
+        "message": message.id,
+        "key": message.key,
+        "template": message.template,
+        "unit": message.unit,
+        "loop": message.loop_id,
+        "ticket": message.ticket_id,
+        "attempts": message.attempts,
+    }
+    return Event(uuid7(), EventKind.MESSAGE_REQUEUED, now, actor, data, run=ws.run)

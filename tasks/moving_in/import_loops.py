@@ -121,7 +121,8 @@ def import_cases(
     cases, SourceError for a file that cannot be used, SourceStopped when its lines fail wholesale.
     """
     require_cases(spec)
-    counts = ingest_file(ws, spec, path, now)
+    with ws.acting(actor):
+        counts = ingest_file(ws, spec, path, now)
     done = Imported(read=counts.read, unchanged=counts.duplicates)
     parser = Parsers(spec)
     done.refused += quarantined(ws, spec, parser)

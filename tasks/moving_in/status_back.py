@@ -1,4 +1,8 @@
-"""What became of an older system's cases: their status, for that system to read back."""
+"""What became of an older system's cases: their status, for that system to read back.
+
+They leave the house, so the history is told before they do: what, how much, to whom and who sent
+them. Where they then do not arrive, it has promised too much, never too little.
+"""
 
 import csv
 import io
@@ -6,17 +10,23 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, func, select
 
 from loopwright.errors import EnvironmentFault
+from loopwright.history.append import append
+from loopwright.history.envelope import Actor, Event, Scalar, seal
+from loopwright.ids import uuid7
 from models.base import table
 from models.clock import Clock
 from models.feedback import RawItem
 from models.history import HistoryEvent
 from models.issue import Issue
-from models.kinds import ClockKind
+from models.kinds import ClockKind, EventKind
 from models.loop import Loop, LoopIssue
 from notifications.signed_post import key_of, post
 from policy.source_spec import SourceSpec
@@ -123,8 +133,51 @@ def as_csv(items: Iterable[CaseStatus]) -> str:
     return text.getvalue()
 
 
+def write_statuses(
+    ws: Workspace,
+    spec: SourceSpec,
+    items: Sequence[CaseStatus],
+    out: Path,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """Write cases to a CSV file. Raises EnvironmentFault where it cannot be written."""
+    content = as_csv(items).encode("utf-8-sig")
+    if not out.parent.is_dir():
+        raise EnvironmentFault(f"there is no folder {out.parent}", "make it, or name another")
+    record_leaving(ws, spec, len(items), ("file", None), [content], actor, now)
+    if not ws.db.dry_run:
+        try:
+            out.write_bytes(content)
+        except OSError as error:
+            fix = "name a file that you may write"
+            raise EnvironmentFault(f"{out} cannot be written: {error.strerror}", fix) from None
+
+
+def record_leaving(
+    ws: Workspace,
+    spec: SourceSpec,
+    count: int,
+    to: tuple[str, str | None],
+    bodies: Sequence[bytes],
+    actor: Actor,
+    now: datetime,
+) -> None:
+    """`to`: file, or post and the host. An address may hold a token, a path a name."""
+    kind, host = to
+    data: dict[str, Scalar] = {
+        "source": spec.name,
+        "cases": count,
+        "to": kind,
+        "host": host,
+        "sha256": sha256(b"".join(bodies)).hexdigest(),
+    }
+    with ws.db.begin() as tx:
+        append(tx, [seal(Event(uuid7(), EventKind.CASES_EXPORTED, now, actor, data, run=ws.run))])
+
+
 def post_statuses(
-    ws: Workspace, spec: SourceSpec, items: Sequence[CaseStatus], now: datetime
+    ws: Workspace, spec: SourceSpec, items: Sequence[CaseStatus], actor: Actor, now: datetime
 ) -> int:
     """Post cases to the older system in signed messages of up to `PAGE`; returns how many messages.
 
@@ -139,6 +192,9 @@ def post_statuses(
         )
     key = key_of(secret.get_secret_value())
     bodies = list(messages(spec, items))
+    if bodies:
+        to = ("post", urlsplit(address.get_secret_value()).hostname)
+        record_leaving(ws, spec, len(items), to, bodies, actor, now)
     if not ws.db.dry_run:
         for body in bodies:
             post(address.get_secret_value(), key, body, now)

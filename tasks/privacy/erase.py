@@ -3,7 +3,8 @@
 Rows that others hang on stay as tombstones: numbers, times and opaque ids. What stands hashed in
 the tree is never touched; it holds nothing personal. Each step is a set of about a thousand rows in
 a transaction of its own and finds only what is left, so an erasure that died is simply run again.
-The customer's keys go last, with the event that says it is done.
+The first event, before anything goes, says that an erasure begins, whose and by what authority; the
+customer's keys go last, with the event that says it is done.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from loopwright.mask import mask
 from models.kinds import Authority, EventKind, IssueState
 from tasks.change import Change, change
 from tasks.find import require_words
-from tasks.intake.ingest import tombstone
+from tasks.intake.ingest import ERASED, tombstone
 from tasks.privacy.personal import (
     BODIES,
     CUSTOMERS,
@@ -40,6 +41,7 @@ from tasks.privacy.personal import (
     SNAPSHOTS,
     Holdings,
     Subject,
+    broken_off,
     holdings,
     pieces,
     unparsed,
@@ -82,10 +84,13 @@ class Erased(Tally):
     decided: int = 0
     unparsed: int = 0
     """Raw items that are not parsed yet: nobody knows whether they are this customer's."""
+    ended: int = 0
+    """Erasures that are on record as done now: `customer.erased`."""
 
     @property
     def nothing(self) -> bool:
-        return not (self.bodies or self.items or self.keys or self.messages or self.files)
+        """Nothing was there to erase, and no event says otherwise."""
+        return not self.ended
 
 
 def erase(
@@ -101,9 +106,14 @@ def erase(
     with ws.db.read() as tx:
         require_right(tx)
         left, total = holdings(tx, ws, subject), Erased(unparsed=unparsed(tx))
+        due = not left.empty or subject.name in broken_off(tx)
     refuse_unfinished(left, close)
     if ws.db.dry_run:
-        return planned(left, total)
+        return planned(left, total, due)
+    if not due:
+        return total
+    if not left.empty:
+        begin(ws, subject, order, now)
     total += close_all(ws, left, order, now)
     for _ in range(PASSES):
         total += erase_passed(ws, subject, order, now)
@@ -143,7 +153,7 @@ def refuse_unfinished(left: Holdings, close: bool) -> None:
         )
 
 
-def planned(left: Holdings, total: Erased) -> Erased:
+def planned(left: Holdings, total: Erased, due: bool) -> Erased:
     total += Erased(
         bodies=len(left.bodies),
         items=len(left.items),
@@ -151,8 +161,17 @@ def planned(left: Holdings, total: Erased) -> Erased:
         messages=len(left.messages),
         closed=len(left.open_loops),
         decided=len(left.waiting_issues),
+        ended=int(due),
     )
     return total
+
+
+def begin(ws: Workspace, subject: Subject, order: Order, now: datetime) -> None:
+    """Say so before anything goes, so that no erasure, killed or not, is without a trace."""
+    kind, body = EventKind.CUSTOMER_ERASURE_BEGUN, {"why": mask(order.why)}
+    said = event_of(ws, kind, ordered(subject, order), order, now, body)
+    with ws.db.begin() as tx:
+        append(tx, [seal(said)])
 
 
 def close_all(ws: Workspace, left: Holdings, order: Order, now: datetime) -> Erased:
@@ -231,7 +250,8 @@ def erase_items(ws: Workspace, items: Sequence[str], now: datetime) -> Erased:
     """Raw items and what was read from them. A tombstone keeps who delivered it, when, and keyed
     hashes by which the same record is known again."""
     with ws.db.begin() as tx:
-        mine = select(RAW.c.id, RAW.c.source, RAW.c.key).where(RAW.c.id.in_(items))
+        left = RAW.c.id.in_(items) & RAW.c.key.not_like(f"{ERASED}%")
+        mine = select(RAW.c.id, RAW.c.source, RAW.c.key, RAW.c.version).where(left)
         rows = tx.execute(mine.order_by(RAW.c.id).with_for_update()).all()
         for kept in (SNAPSHOTS, JOURNEY_EVENTS):
             tx.execute(delete(kept).where(kept.c.id.in_(items)))
@@ -244,11 +264,27 @@ def erase_items(ws: Workspace, items: Sequence[str], now: datetime) -> Erased:
             QUARANTINE.c.resolved_at, bindparam("at", now, QUARANTINE.c.at.type)
         )
         tx.execute(broken.values(reason=GONE, resolved_at=resolved))
-        tx.execute(
-            update(RAW).where(RAW.c.id == bindparam("b_id")).values(payload="", key=bindparam("k")),
-            [{"b_id": r.id, "k": tombstone(ws, r.source, r.key)} for r in rows],
-        )
+        bury(tx, ws, rows)
     return Erased(items=len(rows))
+
+
+def bury(tx: Connection, ws: Workspace, rows: Sequence[Any]) -> None:
+    """Raw items become tombstones. Of a record that has one, since it was delivered again after an
+    erasure broke off, they are further versions."""
+    if not rows:
+        return
+    keys = {row.id: tombstone(ws, row.source, row.key) for row in rows}
+    newest = select(RAW.c.key, func.max(RAW.c.version).label("version"))
+    there = newest.where(RAW.c.key.in_(keys.values())).group_by(RAW.c.key)
+    taken = {row.key: row.version for row in tx.execute(there)}
+    buried = {"payload": "", "key": bindparam("k"), "version": bindparam("v")}
+    tx.execute(
+        update(RAW).where(RAW.c.id == bindparam("b_id")).values(buried),
+        [
+            {"b_id": row.id, "k": keys[row.id], "v": row.version + taken.get(keys[row.id], 0)}
+            for row in rows
+        ],
+    )
 
 
 def erase_bodies(ws: Workspace, events: Sequence[str], order: Order, now: datetime) -> Erased:
@@ -284,20 +320,26 @@ def finish(ws: Workspace, subject: Subject, order: Order, total: Erased, now: da
         if left.items or left.bodies or left.messages:
             return False
         tx.execute(delete(KEYS).where(KEYS.c.customer_id.in_(subject.customers)))
-        total.keys = len(left.keys)
-        if not total.nothing:
-            append(tx, [seal(erased_event(ws, subject, order, total, now))])
+        total.keys, total.ended = len(left.keys), 1
+        append(tx, [seal(erased_event(ws, subject, order, total, now))])
     return True
+
+
+def ordered(subject: Subject, order: Order) -> dict[str, Scalar]:
+    """Who is erased, and by what authority."""
+    return {
+        "customer": subject.customers[0] if subject.customers else None,
+        "loop": None if subject.customers else subject.loops[0],
+        "authority": order.authority.value,
+        "retention": order.retention,
+    }
 
 
 def erased_event(
     ws: Workspace, subject: Subject, order: Order, total: Erased, now: datetime
 ) -> Event:
     data: dict[str, Scalar] = {
-        "customer": subject.customers[0] if subject.customers else None,
-        "loop": None if subject.customers else subject.loops[0],
-        "authority": order.authority.value,
-        "retention": order.retention,
+        **ordered(subject, order),
         "loops": len(subject.loops),
         "bodies": total.bodies,
         "items": total.items,

@@ -4,7 +4,8 @@ A customer is the family of all who turned out to be one; where nobody knows who
 single loop. Only what is still there is found, so that an erasure broken off goes on where it was.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -51,6 +52,7 @@ MESSAGES = table(Message)
 DELIVERIES = table(Delivery)
 
 PIECE = 5_000
+ERASURES = (EventKind.CUSTOMER_ERASURE_BEGUN, EventKind.CUSTOMER_ERASED)
 TELLING = 7
 """Characters below which a key could be anything when it is looked for in a text."""
 HOW_TO_NAME = "name a customer's id, the id of a loop of theirs, or give one of their keys"
@@ -86,7 +88,9 @@ class Holdings:
 
     @property
     def empty(self) -> bool:
-        return not (self.items or self.bodies or self.messages or self.keys)
+        """Nothing is left to erase, and nothing is open."""
+        held = (self.items, self.bodies, self.messages, self.keys)
+        return not any((*held, self.open_loops, self.waiting_issues))
 
 
 def find_subject(
@@ -133,6 +137,24 @@ def family(tx: Connection, customer: str) -> Subject:
         members += newest
     own = LOOPS.c.customer_id.in_(members)
     return Subject(tuple(members), with_merged(tx, tx.execute(small_loops(own)).scalars()))
+
+
+def broken_off(tx: Connection) -> list[str]:
+    """The subjects' names, as of now, whose erasure began and has not ended since."""
+    query = select(EVENTS.c.seq, EVENTS.c.kind, EVENTS.c.data).where(EVENTS.c.kind.in_(ERASURES))
+    begun: dict[str, int] = {}
+    ended: dict[str, int] = {}
+    for row in tx.execute(query.order_by(EVENTS.c.seq)):
+        said = json.loads(row.data)
+        (ended if row.kind == EventKind.CUSTOMER_ERASED else begun)[name_in(said)] = row.seq
+    left = {name: seq for name, seq in begun.items() if seq > ended.get(name, -1)}
+    now = survivors(tx, left)
+    return sorted({now[name] for name, seq in left.items() if seq > ended.get(now[name], -1)})
+
+
+def name_in(said: Mapping[str, Any]) -> str:
+    """Whose erasure an event's data tell of: a customer, or the loop of nobody known."""
+    return str(said["customer"] or said["loop"])
 
 
 def nameless(tx: Connection, loop: str) -> Subject:

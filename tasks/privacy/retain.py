@@ -4,28 +4,39 @@ A customer's words are kept together until the last of them has passed its time,
 keeps it longest; so is all that hangs on a loop of nobody known.
 """
 
-import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Select, func, select
 
 from loopwright.errors import InputError
+from loopwright.history.bundle import proven
 from loopwright.history.envelope import Actor
+from loopwright.history.keys import Signer
 from models.base import table
 from models.feedback import Feedback, RawItem
 from models.issue import Issue
-from models.kinds import Authority, EventKind, LoopKind, LoopState
+from models.kinds import Authority, LoopKind, LoopState
 from models.loop import Loop, LoopIssue
 from policy.retention import LEAST_YEARS, RetentionClass, class_of, in_force, keep_until
 from tasks.intake.ingest import ERASED
 from tasks.privacy.erase import Erased, Order, erase
-from tasks.privacy.personal import Subject, family, feedback_of, find_subject, nameless, pieces
+from tasks.privacy.personal import (
+    ERASURES,
+    Subject,
+    broken_off,
+    family,
+    feedback_of,
+    find_subject,
+    name_in,
+    nameless,
+    pieces,
+)
 from tasks.workspace import Workspace
 
 LOOPS = table(Loop)
@@ -85,6 +96,9 @@ def candidates(tx: Connection, ws: Workspace, now: datetime) -> Iterator[Passed]
             subject = nameless(tx, loop)
             seen.update(subject.loops)
             yield from judged(tx, subject, kept, now)
+    for name in broken_off(tx):
+        if name not in seen:
+            yield from judged(tx, find_subject(tx, ws, name), kept, now)
 
 
 def old_customers(latest: datetime) -> Select[Any]:
@@ -165,38 +179,33 @@ def erase_passed(
     ws: Workspace, found: Sequence[Passed], why: str, actor: Actor, now: datetime
 ) -> Erased:
     """Erase these on the authority of their retention classes."""
-    total = Erased()
-    for one in found:
-        order = Order(Authority.RETENTION, why, actor, one.retention)
-        total += erase(ws, one.subject, order, now)
-    return total
+    orders = [(one.subject, Order(Authority.RETENTION, why, actor, one.retention)) for one in found]
+    return erase_each(ws, orders, now)
 
 
 def erase_again(
-    ws: Workspace, bundle: Path, why: str, actor: Actor, now: datetime
+    ws: Workspace, bundle: Path, signer: Signer, why: str, actor: Actor, now: datetime
 ) -> tuple[int, Erased]:
-    """After a restore: erase anew whoever an audit bundle says was erased, by the same authority.
+    """After a restore: erase anew whoever an audit bundle proves was erased, or had begun to be,
+    by the same authority.
 
-    How many of them the database knows, and what was erased. Raises InputError for another file.
+    How many of them the database knows, and what was erased. Raises as `bundle.proven` and `erase`.
     """
-    done, total = 0, Erased()
-    for data in erased_in(bundle):
-        try:
-            with ws.db.read() as tx:
-                subject = find_subject(tx, ws, data["customer"] or data["loop"])
-        except InputError:
-            continue  # came in after the backup, and went with the restore
-        order = Order(Authority(data["authority"]), why, actor, data["retention"])
-        total += erase(ws, subject, order, now, close=True)
-        done += 1
-    return done, total
+    told = (event["data"] for event in proven(bundle, signer, ERASURES))
+    orders = []
+    for name, data in {name_in(data): data for data in told}.items():
+        with ws.db.read() as tx, suppress(InputError):  # came in after the backup, so went with it
+            order = Order(Authority(data["authority"]), why, actor, data["retention"])
+            orders.append((find_subject(tx, ws, name), order))
+    return len(orders), erase_each(ws, orders, now, close=True)
 
 
-def erased_in(bundle: Path) -> list[dict[str, Any]]:
-    """The data of each `customer.erased` event of a bundle."""
-    try:
-        with ZipFile(bundle) as archive, archive.open("events.ndjson") as lines:
-            events = [json.loads(line) for line in lines if b"customer.erased" in line]
-    except (OSError, BadZipFile, KeyError, ValueError):
-        raise InputError(f"{bundle.name} is no audit bundle", "`audit export` writes one") from None
-    return [e["data"] for e in events if e["kind"] == EventKind.CUSTOMER_ERASED]
+def erase_each(
+    ws: Workspace, orders: Sequence[tuple[Subject, Order]], now: datetime, *, close: bool = False
+) -> Erased:
+    total = Erased()
+    for subject, order in orders:
+        done = erase(ws, subject, order, now, close=close)
+        total += done
+        total.unparsed = done.unparsed  # the same items every time
+    return total

@@ -8,11 +8,16 @@ had to leave, and never touches what copies, standbys and backups keep.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from loopwright.db import Database
 from loopwright.errors import EnvironmentFault
+from loopwright.history.append import append
+from loopwright.history.envelope import Actor, Event, seal
+from loopwright.ids import uuid7
 from loopwright.log import log
+from models.kinds import EventKind
 from models.tables import metadata
 
 HOLD_WORDS = (
@@ -48,12 +53,26 @@ class Scrubbed:
         return not self.left
 
 
-def scrub(db: Database) -> Scrubbed:
-    """Rewrite the tables and logs. Raises EnvironmentFault when the database cannot be used."""
+def scrub(db: Database, actor: Actor, now: datetime) -> Scrubbed:
+    """Rewrite the tables and logs, and tell the history what came of it. Raises EnvironmentFault
+    when the database cannot be used."""
     with owner(db) as run:
         result = scrub_sqlite(run) if db.is_sqlite else scrub_postgres(run)
     log.info("database.scrubbed", done=len(result.done), left=len(result.left))
+    record_scrub(db, result, actor, now)
     return result
+
+
+def record_scrub(db: Database, result: Scrubbed, actor: Actor, now: datetime) -> None:
+    """The bytes are gone whether or not this user may say so."""
+    data = {"done": len(result.done), "left": len(result.left)}
+    body = {"done": result.done, "left": result.left}
+    event = Event(uuid7(), EventKind.DATABASE_SCRUBBED, now, actor, data, body=body)
+    try:
+        with db.begin() as tx:
+            append(tx, [seal(event)])
+    except EnvironmentFault as refused:
+        log.warning("database.scrub_unrecorded", error=refused.what)
 
 
 class Skipped(Exception):

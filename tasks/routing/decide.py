@@ -54,26 +54,31 @@ def decide_issue(
 
     def attempt() -> Opening:
         with ws.db.begin() as tx:
-            found = waiting_issue(tx, ws, issue_id, kind, topic, actor)
+            issue = waiting_issue(tx, issue_id)
+            found = read_by_person(tx, ws, issue, kind, topic, actor)
             opening = open_loops(tx, ws, [found], now)
             settle_issue(tx, found, opening)
             tx.execute(insert(CORRECTIONS).values(correction(found, opening, actor, now)))
-            change(tx, opening.changes, now, [decided(ws, found, opening, actor, now)])
+            change(tx, opening.changes, now, [decided(ws, issue, found, opening, actor, now)])
             opening.propose_merges(tx, now)
             return opening
 
     return retry_conflicts(attempt)
 
 
-def waiting_issue(
-    tx: Connection, ws: Workspace, wanted: str, kind: IssueKind, topic: str | None, actor: Actor
-) -> Found:
+def waiting_issue(tx: Connection, wanted: str) -> Any:
+    """The issue's row, locked. Raises ConflictError for one that has been decided."""
     issue_id = match_id(tx, ISSUES, wanted, "issue")
     issue = tx.execute(select(ISSUES).where(ISSUES.c.id == issue_id).with_for_update()).one()
     if issue.state != IssueState.TRIAGE:
         raise ConflictError(f"issue {wanted} waits no longer", "it has been decided already")
-    feedback = FEEDBACK
-    row = tx.execute(select(feedback).where(feedback.c.id == issue.feedback_id)).one()
+    return issue
+
+
+def read_by_person(
+    tx: Connection, ws: Workspace, issue: Any, kind: IssueKind, topic: str | None, actor: Actor
+) -> Found:
+    row = tx.execute(select(FEEDBACK).where(FEEDBACK.c.id == issue.feedback_id)).one()
     place = ws.places.get(topic or "")
     evidence = tuple(Evidence(*e) for e in issue.evidence or ())
     reading = Reading(
@@ -120,12 +125,18 @@ def correction(found: Found, opening: Opening, actor: Actor, now: datetime) -> d
     }
 
 
-def decided(ws: Workspace, found: Found, opening: Opening, actor: Actor, now: datetime) -> Event:
+def decided(
+    ws: Workspace, issue: Any, found: Found, opening: Opening, actor: Actor, now: datetime
+) -> Event:
+    """Also what the issue was: the row keeps no trace of it, and a batch's root was taken of it."""
     data = {
         "issue": found.issue_id,
         "kind": found.reading.kind,
         "topic": found.reading.topic,
         "fate": opening.states[found.issue_id],
+        "kind_was": issue.kind,
+        "topic_was": issue.topic,
+        "rule_was": issue.rule,
     }
     return Event(
         uuid7(),

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, func, select, update
 from loopwright.db import bulk_insert, retry_conflicts
 from loopwright.errors import LoopwrightError
 from loopwright.history import tree
-from loopwright.history.envelope import SYSTEM, Event, Scalar
+from loopwright.history.append import append
+from loopwright.history.envelope import SYSTEM, Event, Scalar, seal
 from loopwright.ids import uuid7, uuid7s
 from loopwright.log import log
 from models.base import table
@@ -115,7 +116,7 @@ def triage_lease(
 
 
 def claim(ws: Workspace, now: datetime, records: int) -> list[Claimed]:
-    """Lease waiting batches, oldest first."""
+    """Lease waiting batches, oldest first; those that every attempt died on are given up."""
     waiting = (
         select(BATCHES.c.id, BATCHES.c.size, BATCHES.c.position)
         .where(
@@ -129,6 +130,7 @@ def claim(ws: Workspace, now: datetime, records: int) -> list[Claimed]:
     )
     token = uuid7()
     with ws.db.begin() as tx:
+        give_up(tx, ws, now)
         chosen: list[Claimed] = []
         for row in tx.execute(waiting):
             if chosen and sum(c.size - c.position for c in chosen) + row.size > records:
@@ -141,6 +143,51 @@ def claim(ws: Workspace, now: datetime, records: int) -> list[Claimed]:
                 .values(lease_token=token, lease_until=now + LEASE)
             )
     return chosen
+
+
+def give_up(tx: Connection, ws: Workspace, now: datetime) -> None:
+    """Say it of batches whose last attempt did not come back either, once each: the history,
+    operations, and the log."""
+    lost = (
+        select(BATCHES)
+        .where(
+            BATCHES.c.done_at.is_(None),
+            BATCHES.c.lease_until <= now,
+            BATCHES.c.attempts == MAX_ATTEMPTS,
+        )
+        .with_for_update(skip_locked=True)
+    )
+    batches = tx.execute(lost.order_by(BATCHES.c.id)).all()
+    if not batches:
+        return
+    # One more than there can be: given up, and said so.
+    beyond = update(BATCHES).where(BATCHES.c.id.in_([batch.id for batch in batches]))
+    tx.execute(beyond.values(attempts=MAX_ATTEMPTS + 1))
+    append(tx, [seal(given_up(ws, batch, now)) for batch in batches])
+    operations = ws.published.documents.organisation.operations
+    insert_once(tx, [warning(batch, operations, now) for batch in batches])
+    for batch in batches:
+        log.error("batch.given_up", batch=batch.id, source=batch.source, run=ws.run)
+
+
+def given_up(ws: Workspace, batch: Any, now: datetime) -> Event:
+    kind, data = EventKind.FEEDBACK_GIVEN_UP, left_of(batch)
+    return Event(uuid7(), kind, now, SYSTEM, data, run=ws.run, policy=ws.policy_version)
+
+
+def warning(batch: Any, operations: str, now: datetime) -> dict[str, Any]:
+    word = NewMessage(f"triage_stuck:{batch.id}", "triage_stuck", operations, values=left_of(batch))
+    return {"id": uuid7()} | message_row(word, None, now)
+
+
+def left_of(batch: Any) -> dict[str, Scalar]:
+    return {
+        "batch": batch.id,
+        "source": batch.source,
+        "first": batch.position,
+        "feedback": batch.size - batch.position,
+        "attempts": batch.attempts,
+    }
 
 
 def triage_batch(ws: Workspace, batch: Claimed, now: datetime) -> TriageCounts:
@@ -303,8 +350,14 @@ def triaged(
     """One event for all decisions of a piece: counts, and a tree root over each decision."""
     leaves = (
         tree.leaf_hash(
-            f"{f.row.id}|{f.ordinal}|{f.reading.kind}|{f.reading.topic}|"
-            f"{opening.states[f.issue_id]}|{opening.rules.get(f.issue_id)}".encode()
+            leaf(
+                f.row.id,
+                f.ordinal,
+                f.reading.kind,
+                f.reading.topic,
+                opening.states[f.issue_id],
+                opening.rules.get(f.issue_id),
+            )
         )
         for f in found
     )
@@ -322,6 +375,13 @@ def triaged(
     return Event(
         uuid7(), EventKind.FEEDBACK_TRIAGED, now, SYSTEM, data, run=ws.run, policy=ws.policy_version
     )
+
+
+def leaf(
+    feedback: str, ordinal: int, kind: str, topic: str | None, state: str, rule: str | None
+) -> bytes:
+    """What of one issue's decision stands in the root."""
+    return f"{feedback}|{ordinal}|{kind}|{topic}|{state}|{rule}".encode()
 
 
 def counts_of(piece: Piece, found: Sequence[Found], opening: Opening) -> TriageCounts:

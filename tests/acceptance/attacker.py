@@ -20,7 +20,8 @@ from sqlalchemy import Connection, delete, insert, select
 from loopwright.db import bulk_insert
 from loopwright.history import tree
 from loopwright.history.envelope import canonical
-from loopwright.history.verify import BODIES, EVENTS, columns_of
+from loopwright.history.rows import columns_of
+from loopwright.history.verify import BODIES, EVENTS
 from models.base import table
 from models.history import AuditHead
 

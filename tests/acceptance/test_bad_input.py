@@ -86,7 +86,12 @@ REFUSED: Table = [
     ),
     ("missing documents", ("org", "lint", "nowhere"), USAGE, ("nowhere",)),
     ("unknown document kind", ("org", "schema", "poem"), USAGE, ("poem", "policy")),
-    ("unknown replay", ("quarantine", "replay", "--source", "nobody"), USAGE, ("nobody",)),
+    (
+        "unknown replay",
+        ("quarantine", "replay", "--source", "nobody", "--as", "PERSON"),
+        USAGE,
+        ("nobody",),
+    ),
     ("unknown template", ("template", "preview", "nothing"), USAGE, ("nothing",)),
 ]
 

@@ -184,7 +184,10 @@ def test_a_rewritten_database_is_refused(bank: Bank) -> None:
         tx.execute(CHECKPOINTS.delete())
     assert bank.verify().code == 0, "from inside all looks well"
     assert bank.verify("--checkpoint", bank.desk / "kept.txt").code == 1
-    assert bank.home.do("audit", "checkpoint", "--since", "2")
+    forgetful = bank.home.type("audit", "checkpoint", "--since", "2")
+    assert forgetful.code == 1, "the signer itself remembers"
+    assert "被改写" in forgetful.err
+    (bank.home.folder / ".loopwright" / "audit.signed").unlink()
     grown = bank.send("2.txt", "--since", "2")
     assert bank.witness(grown).code == 1
 
@@ -253,13 +256,20 @@ def test_a_restore_from_an_older_backup_is_reported_and_put_on_record(
     assert refused.code == 1
     assert "旧备份" in refused.err
 
-    who = ("--as", "cx.ops1")
-    said = bank.home.ask("audit", "restored", "--reason", "磁盘损坏，恢复夜间备份", *who)
-    assert said["epoch"] == 2
-    assert bank.seal() == {"sealed": 1, "published": 1, "failed": 0}
-    told = bank.verify("--checkpoint", published)
+    assert published.read_text("utf-8").count("\x1e") == 1, "the older one was not published again"
+    words = ("--reason", "磁盘损坏，恢复夜间备份", "--as", "cx.ops1")
+    said = bank.home.ask("audit", "restored", *words)
+    assert (said["epoch"], said["lost"]) == (2, True)
+    assert said["kept"] < said["outside"]
+    assert said["sealed"], "the key is here: whoever restored confirms it"
+    assert bank.seal() == {"sealed": 0, "published": 1, "failed": 0}
+    unaccepted = bank.verify("--checkpoint", published)
+    assert unaccepted.code == 1
+    told = bank.verify("--checkpoint", published, "--restored")
     assert told.code == 0, told.said
     assert "lost in a restore, on record" in told.out
+    assert f"(seq {said['kept']})" in told.out
+    assert "you accepted its reason" in told.out
     given = bank.send("3.txt")
     assert f"{ORIGIN}/epoch-2\n" in given.read_text("utf-8")
     unasked = bank.witness(given)
@@ -267,7 +277,7 @@ def test_a_restore_from_an_older_backup_is_reported_and_put_on_record(
     assert "--restored" in unasked.err
     accepted = bank.witness(given, "--restored")
     assert accepted.code == 0, accepted.said
-    assert bank.verify("--checkpoint", bank.desk / "kept.txt").code == 0
+    assert bank.verify("--checkpoint", bank.desk / "kept.txt", "--restored").code == 0
     bank.grow()
     since = accepted.out.splitlines()[1]
     assert bank.witness(bank.send("4.txt", "--since", since)).code == 0

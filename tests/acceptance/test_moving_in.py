@@ -56,7 +56,8 @@ def test_2_the_import_and_a_second_one(home: Home) -> None:
     before = home.counts()
     again = answer(home, *IMPORT, code=1)
     assert (again["opened"], again["unchanged"], again["changed"]) == (0, 11, [])
-    assert home.counts()["history_event"] == before["history_event"]
+    # That the file was read, and all of it known.
+    assert home.counts()["history_event"] == before["history_event"] + 1
     assert home.ask("audit", "replay")["differences"] == 0
 
 
@@ -82,7 +83,11 @@ def test_4_a_mended_line_goes_in(home: Home) -> None:
 
 
 def test_5_status_flows_back(home: Home) -> None:
-    items = home.ask("loop", "status", "--source", "open_cases", "--out", "status.csv")["items"]
+    status = ("loop", "status", "--source", "open_cases")
+    refused = home.type(*status, "--out", "status.csv")
+    assert "--as PERSON" in refused.said, "nothing leaves in nobody's name"
+    assert not (home.folder / "status.csv").exists()
+    items = home.ask(*status, "--out", "status.csv", "--as", "cx.ops1")["items"]
     with open(home.folder / "status.csv", encoding="utf-8-sig", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["number"] for line in lines] == [item["number"] for item in items]

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from loopwright.db import Database
 from loopwright.errors import (
@@ -19,7 +19,6 @@ from loopwright.errors import (
     TransitionRefused,
 )
 from loopwright.history.envelope import Actor
-from models.absence import Absence
 from models.approval import Approval
 from models.base import table
 from models.clock import Clock
@@ -51,6 +50,7 @@ from tests.cast import (
     ticket_of,
     withdraw,
 )
+from tests.cast import on_leave as recorded_leave
 
 CHIEF = Actor("person", "ho.chief", "cli")
 RISK = Actor("person", "rk.head", "cli")
@@ -81,18 +81,7 @@ def owners_clock(db: Database, loop: str) -> Any:
 def on_leave(db: Database, person: str, deputy: str | None) -> None:
     """From the day before the tests' day until the day after it."""
     day = NOON.date()
-    with db.begin() as tx:
-        tx.execute(
-            insert(table(Absence)).values(
-                id=f"leave-{person}",
-                person=person,
-                first=day - DAY,
-                last=day + DAY,
-                deputy=deputy,
-                recorded_by="cx.ops",
-                recorded_at=NOON,
-            )
-        )
+    recorded_leave(db, person, day - DAY, day + DAY, deputy)
 
 
 # More time

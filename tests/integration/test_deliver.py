@@ -1,6 +1,7 @@
 """Out of the outbox: sent once, tried again with patience, given up with a reason, never lost."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from notifications.registry import TRANSPORTS
 from notifications.retry import ATTEMPTS
 from notifications.transport import TransportError
 from tasks.change import NewMessage, message_row
+from tasks.messages import outbox
 from tasks.messages.deliver import compose, deliver_lease
 from tasks.messages.outbox import LEASE, Attempt, DeliveryCounts, claim, record, requeue
 from tasks.routing.triage import claim as claim_batches
@@ -32,6 +34,7 @@ from tests.cast import (
     LI,
     LOGIN,
     NOON,
+    OPS,
     UNCLEAR,
     UPDATE,
     ZHANG,
@@ -125,11 +128,45 @@ def test_given_up_after_the_last_attempt(ws: Workspace, out: FakeTransport) -> N
     assert out.tried == ATTEMPTS
     row = one(ws.db, Message)
     assert (row.state, row.error) == ("quarantined", "451 try later")
-    assert one(ws.db, HistoryEvent, kind=EventKind.MESSAGE_QUARANTINED)
+    event = one(ws.db, HistoryEvent, kind=EventKind.MESSAGE_QUARANTINED)
+    assert json.loads(event.data)["reason"] == "451 try later"
     out.faults.clear()
-    assert requeue(ws, row.id, now) == 1
+    assert requeue(ws, row.id, OPS, now) == 1
     assert deliver(ws, now) == DeliveryCounts(sent=1)
     assert sound(ws.db)
+
+
+def test_who_queued_what_again_is_in_the_history(
+    ws: Workspace, out: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "SET", 2)
+    take_in(ws, {"text": LOGIN}, {"text": LOGIN}, {"text": LOGIN, "customer": "C1"})
+    out.faults["db@firm.invalid"] = UNKNOWN
+    assert deliver(ws) == DeliveryCounts(quarantined=3)
+    first = rows(ws.db, Message)[0]
+    assert requeue(ws, first.id, OPS, NOON + DAY) == 1
+    assert requeue(ws, None, ZHANG, NOON + DAY) == 2
+    assert requeue(ws, None, ZHANG, NOON + DAY) == 0
+    events = rows(ws.db, HistoryEvent, kind=EventKind.MESSAGE_REQUEUED)
+    said = {json.loads(event.data)["message"]: event.actor_id for event in events}
+    assert said == {
+        row.id: OPS.id if row.id == first.id else ZHANG.id for row in rows(ws.db, Message)
+    }
+    data = json.loads(events[0].data)
+    assert (data["loop"], data["template"], data["attempts"]) == (first.loop_id, first.template, 1)
+    assert {row.state for row in rows(ws.db, Message)} == {"queued"}
+    assert sound(ws.db)
+
+
+def test_trying_to_queue_again_changes_nothing(ws: Workspace, out: FakeTransport) -> None:
+    take_in(ws, {"text": LOGIN})
+    out.faults["db@firm.invalid"] = UNKNOWN
+    deliver(ws)
+    ws.db.dry_run = True
+    assert requeue(ws, None, OPS, NOON) == 1
+    ws.db.dry_run = False
+    assert one(ws.db, Message).state == "quarantined"
+    assert rows(ws.db, HistoryEvent, kind=EventKind.MESSAGE_REQUEUED) == []
 
 
 def test_a_permanent_failure_is_given_up_at_once(ws: Workspace, out: FakeTransport) -> None:
@@ -271,6 +308,7 @@ def analyse(ws: Workspace) -> None:
         tx.exec_driver_sql("ANALYZE")
 
 
+@pytest.mark.breaks_history
 def test_the_sweep_uses_the_partial_index(ws: Workspace) -> None:
     """20,000 sent messages and one that is due."""
     ids = uuid7s(20_000)
@@ -290,6 +328,7 @@ def test_the_sweep_uses_the_partial_index(ws: Workspace) -> None:
     assert claim(ws, "t", NOON, 200) == []
 
 
+@pytest.mark.breaks_history
 def test_the_batch_claim_uses_the_partial_index(ws: Workspace) -> None:
     ids = uuid7s(5_000)
     same = {"source": "desk", "size": 1, "position": 1, "attempts": 0, "lease_until": NOON}

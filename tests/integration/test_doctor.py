@@ -74,6 +74,20 @@ def test_no_robot_is_used(house: Workspace, keys: tuple[str, ...], beside: bool)
     assert robots(house) == "no WeCom robot is used"
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_audit_groups_robot_alone(house: Workspace, beside: bool) -> None:
+    """Checkpoints go to the auditors' group however messages go."""
+    house.settings.audit.wecom_robot = "Audit"
+    set_keys(house, "audit")
+    house.settings.wecom.beside = beside
+    assert robots(house) == "no unit's WeCom robot is used; audit tells the auditors"
+
+
+def test_an_audit_robot_without_a_key_is_not_used(house: Workspace) -> None:
+    house.settings.audit.wecom_robot = "audit"
+    assert robots(house) == "no WeCom robot is used"
+
+
 def test_an_example_sends_without_approval(ws: Workspace) -> None:
     assert "none waits" in check_templates(ws.settings)
 

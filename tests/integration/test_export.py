@@ -7,25 +7,27 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
-from loopwright.errors import ConflictError, FindingError, InputError
+from loopwright.errors import ConflictError, EnvironmentFault, FindingError, InputError
 from loopwright.history import note
 from loopwright.history.append import append, head
 from loopwright.history.envelope import Event, seal
 from loopwright.history.note import Checkpoint, PublicKey, SigningKey
 from loopwright.ids import uuid7
 from models.base import table
+from models.document import Document
 from models.history import AuditCheckpoint, EventBody, HistoryEvent
 from models.kinds import Authority, EventKind
 from models.loop import Loop
-from tasks.audit.bundle_contents import in_force
+from tasks.audit.bundle_documents import in_force
 from tasks.audit.bundle_part import Asked
 from tasks.audit.bundle_proofs import evenly
 from tasks.audit.export_history import Exported, export, seal_past
@@ -50,6 +52,7 @@ from tests.cast import (
     documents,
     lift_guards,
     one,
+    open_some,
     rows,
     sound,
     take_in,
@@ -570,10 +573,67 @@ def test_a_bundle_across_a_restore(busy: Workspace) -> None:
     with busy.db.read() as tx:
         before = head(tx)[0]
     restored(busy, "disk", OPS, NOON + 2 * HOUR, None)
-    seal_history(busy, NOON + 2 * HOUR)
+    seal_history(busy, NOON + 2 * HOUR, restored=True)
     whole = take_out(busy, Asked(bodies="all"), "whole.zip")
     assert "bank.example/loop/epoch-2" in proven(whole.path)
     assert read(whole.path, "manifest.json")["epoch"] == 2
     proven(take_out(busy, Asked(last=before - 1), "earlier.zip").path)
     loop = rows(busy.db, Loop)[0].id
     proven(take_out(busy, Asked(loop=loop, bodies="all"), "loop.zip").path)
+
+
+def test_a_bundle_of_any_part_continues_the_checkpoint_that_the_auditor_holds(
+    busy: Workspace,
+) -> None:
+    """The part lies far behind it, so only its own consistency proof can show it."""
+    held = Path("held.txt")
+    first = rows(busy.db, AuditCheckpoint)[0]
+    held.write_text(first.note, "utf-8")
+    open_some(busy, 5)
+    seal_history(busy, NOON + HOUR)
+    begin = head_size(busy)
+    open_some(busy, 5)
+    loop = rows(busy.db, HistoryEvent, kind=EventKind.LOOP_OPENED)[-1].loop_id
+    for number, asked in enumerate((Asked(first=begin), Asked(loop=loop))):
+        alone = take_out(busy, asked, f"alone-{number}.zip")
+        code, words = verify(alone.path, KEY.public, "--since", str(held))
+        assert (code, f"--since {first.size}" in words) == (1, True), words
+        tied = take_out(busy, replace(asked, since=first.size), f"tied-{number}.zip")
+        assert "continues the checkpoint" in proven(tied.path, "--since", str(held))
+
+
+def head_size(ws: Workspace) -> int:
+    with ws.db.read() as tx:
+        return head(tx)[0]
+
+
+def test_a_checkpoint_that_is_not_here_cannot_be_continued(busy: Workspace) -> None:
+    with pytest.raises(InputError, match="no checkpoint of the size 7"):
+        take_out(busy, Asked(since=7))
+
+
+def test_where_nobody_ever_signed_an_export_is_refused_at_once(ws: Workspace) -> None:
+    open_some(ws, 1)
+    before = head_size(ws)
+    with pytest.raises(EnvironmentFault, match="nobody signs yet"):
+        export(ws, Path("out.zip"), Asked(), OPS, NOON, lambda _: None)
+    assert head_size(ws) == before
+
+
+@pytest.mark.breaks_history
+def test_documents_that_were_changed_are_not_handed_out(busy: Workspace) -> None:
+    kept = table(Document)
+    with busy.db.begin() as tx:
+        lift_guards(tx)
+        tx.execute(update(kept).where(kept.c.name == "policy.yaml").values(content=b"policy: x"))
+    with pytest.raises(FindingError, match="not those that were published"):
+        take_out(busy, Asked())
+    assert not Path("history.zip").exists()
+
+
+def test_what_was_asked_for_is_on_record(busy: Workspace) -> None:
+    made = take_out(busy, Asked(first=NOON, last=NOON + HOUR))
+    event = next(e for e in rows(busy.db, HistoryEvent) if e.event_id == made.event)
+    assert json.loads(event.data)["asked"] == (
+        f"--from {NOON.isoformat()} --to {(NOON + HOUR).isoformat()} --bodies none"
+    )

@@ -157,6 +157,11 @@ def test_uniting_moves_everything_over(ws: Workspace) -> None:
     assert {row.customer_id for row in rows(ws.db, JourneyEvent)} == {number}
     gone = next(row for row in rows(ws.db, Customer) if row.id != number)
     assert gone.merged_into == number
+    event = one(ws.db, HistoryEvent, kind=EventKind.CUSTOMER_UNITED)
+    said = {"customer": number, "other": gone.id, "source": "customers"}
+    assert json.loads(event.data) == said
+    snapshot(ws, "S2", "C1", "13900000001")
+    assert one(ws.db, HistoryEvent, kind=EventKind.CUSTOMER_UNITED), "once"
     assert number_of(ws.db, Proposal) == 0
     assert sound(ws.db)
 

@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,17 @@ import openpyxl
 import pytest
 
 from loopwright.errors import FindingError, InputError
+from loopwright.history.envelope import SYSTEM
 from models.customer import CustomerSnapshot, JourneyEvent, Measure
 from models.feedback import Batch, Feedback, Intake, Quarantine, RawItem, SourceState
 from models.history import HistoryEvent
 from models.kinds import EventKind
 from models.loop import Loop, LoopIssue
 from sources.errors import SourceError
+from sources.records import open_records
 from tasks.documents.publish import publish
 from tasks.intake import ingest as module
-from tasks.intake.ingest import Counts, IntakeTaken, SourceStopped, ingest_file
+from tasks.intake.ingest import Counts, IntakeTaken, SourceStopped, ingest, ingest_file
 from tasks.intake.pull import pull_source, sources_to_pull
 from tasks.intake.quarantine import list_quarantine, replay_quarantine
 from tasks.sweeps import ingest_feedback
@@ -511,6 +515,50 @@ def test_customers_measures_and_journeys_are_pulled_before_feedback(ws: Workspac
     assert set(yields) == {True, False}
 
 
+def finished(ws: Workspace) -> list[dict[str, Any]]:
+    events = rows(ws.db, HistoryEvent, kind=EventKind.INTAKE_FINISHED)
+    return [json.loads(event.data) for event in events]
+
+
+def test_every_file_that_was_read_says_what_became_of_it(ws: Workspace, home: Path) -> None:
+    """Also one that brought nothing but what was known."""
+    (home / "s.csv").write_bytes(survey("2026-08-01 09:00:00", "01.08.2026 10:00"))
+    for hours in (0, 1):
+        ingest_file(ws, ws.sources["survey"], home / "s.csv", NOON + hours * HOUR)
+    digest = sha256((home / "s.csv").read_bytes()).hexdigest()
+    first, second = rows(ws.db, Intake)
+    same = {"source": "survey", "sha256": digest, "read": 2}
+    assert finished(ws) == [
+        same | {"intake": first.id, "stored": 1, "duplicates": 0, "quarantined": 1},
+        same | {"intake": second.id, "stored": 0, "duplicates": 2, "quarantined": 0},
+    ]
+
+
+def test_a_page_that_brought_nothing_is_no_event(ws: Workspace) -> None:
+    """A pull every few minutes would say nothing else for ever."""
+    for hours in (0, 1):
+        with open_records(ws.sources["posts"], BytesIO("甲\n乙\n".encode())) as page:
+            ingest(ws, ws.sources["posts"], page, "http", NOON + hours * HOUR)
+    assert [data["stored"] for data in finished(ws)] == [2]
+    assert number_of(ws.db, Intake) == 2
+
+
+def test_a_delivery_whose_run_died_is_finished_without_its_hash(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = module.store
+    monkeypatch.setattr(module, "store", die)
+    with pytest.raises(Killed):
+        drop(ws, "甲", "乙")
+    monkeypatch.setattr(module, "store", store)
+    with ws.acting(OPS):
+        module.finish_interrupted(ws, ws.sources["posts"], NOON)
+    (data,) = finished(ws)
+    assert (data["stored"], data["read"], data["sha256"]) == (2, 0, None)
+    event = one(ws.db, HistoryEvent, kind=EventKind.INTAKE_FINISHED)
+    assert (event.actor_id, event.actor_via) == (OPS.id, OPS.via)
+
+
 def test_the_chunks_event_counts_and_hashes(ws: Workspace) -> None:
     tell(ws, {"text": LOGIN}, {"text": FEE}, {"id": "bad", "said": "x"})
     event = rows(ws.db, HistoryEvent, kind=EventKind.FEEDBACK_INGESTED)[-1]
@@ -519,6 +567,16 @@ def test_the_chunks_event_counts_and_hashes(ws: Workspace) -> None:
     assert len(data["root"]) == 64
     assert LOGIN not in event.envelope
     assert event.run_id == "test-run"
+    assert (event.actor_id, event.actor_via) == ("loopwright", "flow")
+
+
+def test_a_replay_is_the_act_of_who_asked_for_it(ws: Workspace, home: Path) -> None:
+    (home / "s.csv").write_bytes(survey("01.08.2026 09:00"))
+    ingest_file(ws, ws.sources["survey"], home / "s.csv", NOON)
+    replay_quarantine(ws, "survey", OPS, NOON + HOUR)
+    *_, event = rows(ws.db, HistoryEvent, kind=EventKind.FEEDBACK_INGESTED)
+    assert (json.loads(event.data)["intake"], event.actor_id) == ("quarantine", OPS.id)
+    assert ws.by == SYSTEM
 
 
 def test_snapshots_keep_their_time(ws: Workspace) -> None:

@@ -89,7 +89,7 @@ def test_a_stolen_former_key_signs_nothing_that_is_believed(sealing: Workspace) 
 def test_the_signer_needs_the_former_keys_until_its_own_has_signed(sealing: Workspace) -> None:
     assert seal(sealing, NOON)
     renewed(sealing, NEXT.public, "lost", OPS, NOON)
-    with pytest.raises(SealRefused):
+    with pytest.raises(EnvironmentFault, match="former_keys"):
         seal(signing_with(sealing, NEXT), NOON)
     assert seal(signing_with(sealing, NEXT, KEY), NOON)
     open_some(sealing, 1)

@@ -303,6 +303,7 @@ def test_a_department_is_told_how_to_ask(ws: Workspace) -> None:
     assert f"loopwright loop called {loop} --outcome no-answer" in again.text
 
 
+@pytest.mark.breaks_history
 def test_who_is_asked_again_reads_when_the_first_time_was(ws: Workspace) -> None:
     loop = str(a_loop(ws, customer="C1", mail="c1@mail.example").id)
     resolve(ws, ticket_of(ws, loop).id, "C01", DONE, ZHANG, NOON)
@@ -480,6 +481,8 @@ def everything(ws: Workspace) -> list[Any]:
     take_in(ws, {"text": f"登录不了，我不想活了，打 {PHONE}"})
     warn(ws, {"calendar_missing:1:2027": 2027}, NOON)
     warn_operations(ws, SealRefused("event", 1, 40, 38), NOON)
+    stuck = {"batch": "B1", "source": "desk", "feedback": 3, "attempts": 8}
+    post(ws, big, "triage_stuck", "CX", values=stuck)
     return rows(ws.db, Message)
 
 

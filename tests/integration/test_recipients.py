@@ -247,6 +247,7 @@ def say_nothing(ws: Workspace) -> None:
 @pytest.mark.parametrize(
     ("happens", "why"), [(erase, GONE), (say_nothing, "customers are reached by mail")]
 )
+@pytest.mark.breaks_history
 def test_without_an_address_it_is_quarantined(
     ws: Workspace, relay: Relay, happens: Any, why: str
 ) -> None:

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 import tasks.intake.conversations as conversations
 import tasks.intake.follow as follow
 from loopwright.errors import ConflictError, InputError, TransitionRefused
-from models.absence import Absence
-from models.base import table
 from models.conversation import Conversation, FollowedFile
 from models.feedback import Feedback, Quarantine, RawItem
 from models.history import HistoryEvent
@@ -24,7 +22,7 @@ from models.kinds import Authority
 from models.loop import Loop
 from models.message import Message
 from models.red_alert import RedAlert
-from tasks.intake.ingest import IntakeTaken, ingest_file
+from tasks.intake.ingest import IntakeTaken, ingest_file, root_of
 from tasks.intake.pull import pull_source
 from tasks.messages.deliver import deliver_lease
 from tasks.privacy.erase import Order, erase
@@ -42,6 +40,7 @@ from tests.cast import (
     OPS,
     drop,
     kinds_of,
+    on_leave,
     one,
     rows,
     take_in,
@@ -242,6 +241,21 @@ def test_a_line_that_is_no_segment_is_set_aside(ws: Workspace) -> None:
     assert len(rows(ws.db, RedAlert)) == 1
 
 
+def test_judged_lines_are_counted_in_the_history(ws: Workspace) -> None:
+    """The lines themselves are gone by then."""
+    lines = [json.dumps(segment("C1", n, LOGIN), ensure_ascii=False) for n in (1, 2)]
+    grow(ws, lines[0], "no segment", lines[1])
+    pull(ws)
+    pull(ws, NOON + MINUTE)
+    event = one(ws.db, HistoryEvent, kind="feedback.followed")
+    data = json.loads(event.data)
+    assert (data["segments"], data["quarantined"], data["upto"]) == (2, 1, 3)
+    said = (lines[0], "no segment", lines[1])
+    assert data["root"] == root_of(ws.hasher.fingerprint("payload", line) for line in said)
+    assert data["intake"] == one(ws.db, FollowedFile).id
+    assert "C1" not in event.envelope
+
+
 def test_a_valued_customer_in_strong_emotion(ws: Workspace) -> None:
     """The same words: an alert for a customer of the right band, none for another."""
     drop(
@@ -278,18 +292,7 @@ def test_old_words_are_too_late_for_the_red_channel(ws: Workspace) -> None:
 
 
 def test_somebody_on_leave_is_stood_in_for(ws: Workspace) -> None:
-    with ws.db.begin() as tx:
-        tx.execute(
-            insert(table(Absence)).values(
-                id="A1",
-                person="ho.chief",
-                first=date(2026, 8, 1),
-                last=date(2026, 8, 9),
-                deputy="rk.head",
-                recorded_by="cx.ops",
-                recorded_at=NOON,
-            )
-        )
+    on_leave(ws.db, "ho.chief", date(2026, 8, 1), date(2026, 8, 9), "rk.head")
     grow(ws, segment("C1", 1, DANGER))
     pull(ws)
     assert one(ws.db, RedAlert).person == "rk.head"

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 import tasks.start
 from loopwright.db import Database
+from loopwright.errors import RightMissing
 from loopwright.history.keys import Signer
 from loopwright.history.note import SigningKey
 from loopwright.history.verify import verify
@@ -49,6 +50,7 @@ from tests.cast import (
     ZHANG,
     documents,
     number_of,
+    open_some,
     rows,
     settings_for,
     sound,
@@ -94,6 +96,11 @@ def acting(laid_out: str, home: Any) -> Iterator[Callable[[str], Workspace]]:
 
 def a_day(ws: Workspace) -> None:
     """Everything the product does of a day."""
+    a_day_without_signing(ws)
+    assert seal(ws, NOON)
+
+
+def a_day_without_signing(ws: Workspace) -> None:
     publish(ws.db, documents(), OPS, NOON)
     require_current(ws.db)
     tell(
@@ -117,7 +124,6 @@ def a_day(ws: Workspace) -> None:
     answer(ws, first.id, Answer.NO, "还是不行", OPS, NOON + HOUR)
     for sweep in (watch_clocks, review_causes, deliver_messages):
         run(ws, sweep)
-    assert seal(ws, NOON)
 
 
 def run(ws: Workspace, sweep: Any) -> None:
@@ -162,10 +168,7 @@ def test_nobody_but_the_owner_alters_the_history(
 
 
 def refused(db: Database, statement: str) -> None:
-    with (
-        pytest.raises(DBAPIError, match=r"permission denied|must be owner"),
-        db.begin() as tx,
-    ):
+    with pytest.raises(RightMissing), db.begin() as tx:
         tx.execute(text(statement))
 
 
@@ -215,6 +218,51 @@ def test_a_signer_of_its_own(
     assert "bank.example/loop" in Path("checkpoints.txt").read_text("utf-8")
     refused(ws.db, "SELECT * FROM feedback")
     refused(ws.db, "INSERT INTO history_event SELECT * FROM history_event")
+
+
+def test_with_a_signer_of_its_own_the_application_adds_no_checkpoint(
+    laid_out: str, acting: Callable[[str], Workspace]
+) -> None:
+    """Neither after the layout was run anew; nothing else is taken from the application."""
+    admin = Database(laid_out)
+    with admin.begin() as tx:
+        tx.exec_driver_sql(layout(ROLES, own_signer=True))
+    admin.close()
+    ws = acting(ROLES.application)
+    open_some(ws, 1)
+    with pytest.raises(RightMissing, match="audit_checkpoint") as caught:
+        seal(ws, NOON)
+    assert "签署 loopwright_signer" in str(caught.value)
+    refused(acting(ROLES.eraser).db, "INSERT INTO audit_checkpoint SELECT * FROM audit_checkpoint")
+    assert seal(acting(ROLES.signer), NOON)
+    a_day_without_signing(ws)
+    assert sound(ws.db)
+
+
+MISSING = [
+    ("signer", "SELECT * FROM event_body", "无权读取", "may not read: event_body", "应用"),
+    ("auditor", "SELECT * FROM audit_head FOR UPDATE", "无权更改", "change: audit_head", "应用"),
+    ("signer", "INSERT INTO loop SELECT * FROM loop", "无权写入", "add rows to: loop", "应用"),
+    ("auditor", "DELETE FROM event_body", "无权删除", "delete from: event_body", "删除"),
+    ("eraser", "DELETE FROM history_event", "无权删除", "delete from: history_event", "属主"),
+    ("auditor", "DROP TABLE loop", "无此权限", "may not do this: must be owner", "属主"),
+    ("signer", "CREATE TABLE mine (id int)", "无此权限", "may not do this", "属主"),
+]
+
+
+@pytest.mark.parametrize(("role", "statement", "zh", "en", "fix"), MISSING)
+def test_a_missing_right_is_said_in_words(
+    acting: Callable[[str], Workspace], role: str, statement: str, zh: str, en: str, fix: str
+) -> None:
+    name = getattr(ROLES, role)
+    with pytest.raises(RightMissing) as caught, acting(name).db.begin() as tx:
+        tx.execute(text(statement))
+    error = caught.value
+    assert error.exit_code == 3
+    assert f"数据库用户 {name} {zh}" in error.what
+    assert en in error.what
+    assert error.fix
+    assert fix in error.fix
 
 
 @pytest.mark.usefixtures("laid_out")

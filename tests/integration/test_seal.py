@@ -36,9 +36,10 @@ from models.base import table
 from models.history import AuditCheckpoint, AuditHead, EventBody, HistoryEvent
 from models.kinds import EventKind
 from models.message import Message
+from tasks.audit.kept_outside import newest_outside
 from tasks.audit.publish_checkpoints import append_note, not_taken, publish, ways
 from tasks.audit.seal_history import (
-    newest_outside,
+    Restored,
     newest_proof,
     refusal,
     restored,
@@ -317,7 +318,7 @@ def test_sealing_beside_writers_never_refuses(
     def write() -> None:
         while not stop.is_set():
             with writer.db.begin() as tx:
-                kind = EventKind.SOURCE_RESUMED.value
+                kind = EventKind.PROGRAM_STARTED.value
                 events = [Event(uuid7(), kind, NOON, SYSTEM, {"source": "x"}) for _ in range(7)]
                 append(tx, [seal_event(event) for event in events])
 
@@ -610,7 +611,7 @@ def outside(ws: Workspace) -> list[Checkpoint]:
 
 def say_something(ws: Workspace, number: int = 1) -> None:
     with ws.db.begin() as tx:
-        kind = EventKind.SOURCE_RESUMED.value
+        kind = EventKind.PROGRAM_STARTED.value
         events = [Event(uuid7(), kind, NOON, SYSTEM, {"source": "x"}) for _ in range(number)]
         append(tx, [seal_event(event) for event in events])
 
@@ -639,24 +640,30 @@ def test_a_recorded_restore_opens_a_new_epoch(lost: Workspace) -> None:
     kept = outside(lost)
     with lost.db.read() as tx:
         size_before, _ = head(tx)
-    assert restored(lost, "磁盘损坏", OPS, NOON, kept[-1]) == 2
+    assert restored(lost, "磁盘损坏", OPS, NOON, kept[-1]) == Restored(2, kept[0].size, lost=True)
     (event,) = rows(lost.db, HistoryEvent, kind="history.restored")
     assert json.loads(event.data) == {
         "epoch": 2,
         "size": kept[-1].size,
         "root": kept[-1].root.hex(),
+        "kept": kept[0].size,
     }
     with lost.db.read() as tx:
         claimed = verify(tx, SIGNER, kept)
     assert not claimed.ok, "a claim that nobody outside has seen signed"
-    made = seal(lost, NOON + 2 * MINUTES)
+    with pytest.raises(SealRefused) as caught:
+        seal(lost, NOON + 2 * MINUTES)
+    assert caught.value.problem == "unconfirmed"
+    size_before += 1  # the refusal is an event, and operations are told
+    made = seal(lost, NOON + 2 * MINUTES, restored=True)
     assert made == Checkpoint(f"{ORIGIN}/epoch-2", size_before + 1, made.root if made else b"")
     asyncio.run(publish(lost, NOON + 2 * MINUTES))
     with lost.db.read() as tx:
-        report = verify(tx, SIGNER, outside(lost))
+        assert not verify(tx, SIGNER, outside(lost)).ok, "a loss that nobody has accepted"
+        report = verify(tx, SIGNER, outside(lost), restored=True)
     assert report.ok
     assert [v.found for v in report.outside] == ["held", "lost in a restore", "held"]
-    assert report.outside[1].seq == size_before
+    assert report.outside[1].seq == kept[0].size
     say_something(lost)
     assert seal(lost, NOON + 3 * MINUTES)
     assert checked(lost).checkpoints == 3
@@ -665,16 +672,18 @@ def test_a_recorded_restore_opens_a_new_epoch(lost: Workspace) -> None:
 def test_a_second_restore_of_the_same_backup_gets_a_new_number(lost: Workspace, home: Path) -> None:
     backup = Backup.of(lost)
     restored(lost, "first", OPS, NOON, outside(lost)[-1])
+    assert seal(lost, NOON, restored=True)
     asyncio.run(seal_history(lost, lambda: NOON))
     backup.bring_back(lost)
     with pytest.raises(SealRefused) as caught:
         seal(lost, NOON)
     assert caught.value.problem == "outside later"
-    assert restored(lost, "second", OPS, NOON, newest_outside(home / "outside.txt", SIGNER)) == 3
-    counts = asyncio.run(seal_history(lost, lambda: NOON))
-    assert counts["sealed"] == 1
+    newest = newest_outside(home / "outside.txt", SIGNER)
+    assert restored(lost, "second", OPS, NOON, newest).epoch == 3
+    assert seal(lost, NOON, restored=True)
+    asyncio.run(seal_history(lost, lambda: NOON))
     with lost.db.read() as tx:
-        report = verify(tx, SIGNER, outside(lost))
+        report = verify(tx, SIGNER, outside(lost), restored=True)
     assert report.ok
     assert [v.found for v in report.outside] == ["held"] + ["lost in a restore"] * 2 + ["held"]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,11 +12,13 @@ import pytest
 
 from loopwright.errors import EnvironmentFault
 from loopwright.settings import Cases, Settings
+from models.history import HistoryEvent
+from models.kinds import EventKind
 from notifications.signed_post import PostFailed, headers, key_of, signature
 from tasks.moving_in import status_back
-from tasks.moving_in.status_back import post_statuses, statuses
+from tasks.moving_in.status_back import as_csv, post_statuses, statuses, write_statuses
 from tasks.workspace import Workspace
-from tests.cast import NOON
+from tests.cast import NOON, OPS, rows
 from tests.integration.test_import_loops import case, moved, take
 
 __all__ = ["moved"]
@@ -68,7 +71,7 @@ def posting(ws: Workspace, address: str, secret: str = SECRET) -> Workspace:
 
 def send(ws: Workspace) -> int:
     spec = ws.sources["old"]
-    return post_statuses(ws, spec, statuses(ws, spec), NOON)
+    return post_statuses(ws, spec, statuses(ws, spec), OPS, NOON)
 
 
 def test_a_signature_as_published() -> None:
@@ -97,6 +100,46 @@ def test_what_is_posted_can_be_checked(moved: Workspace, receiver: Receiver) -> 
     posted = json.loads(body)
     assert (posted["type"], posted["data"]["source"]) == ("cases.changed", "old")
     assert [i["number"] for i in posted["data"]["items"]] == ["OLD-0001", "OLD-0002"]
+
+
+def left(ws: Workspace) -> list[tuple[Any, ...]]:
+    names = ("source", "cases", "to", "host", "sha256")
+    events = rows(ws.db, HistoryEvent, kind=EventKind.CASES_EXPORTED)
+    assert {(event.actor_id, event.actor_via) for event in events} <= {(OPS.id, "cli")}
+    return [tuple(json.loads(event.data)[name] for name in names) for event in events]
+
+
+def test_what_leaves_is_in_the_history_first(moved: Workspace, receiver: Receiver) -> None:
+    """Also where nobody takes it; neither a token of the address nor a number of a case."""
+    take(moved, case(1), case(2))
+    send(posting(moved, receiver.address))
+    (body,) = (body for _, body in receiver.got)
+    said = ("old", 2, "post", "127.0.0.1", sha256(body).hexdigest())
+    assert left(moved) == [said]
+    receiver.status = 500
+    with pytest.raises(PostFailed):
+        send(moved)
+    assert left(moved) == [said, said]
+    event = rows(moved.db, HistoryEvent, kind=EventKind.CASES_EXPORTED)[0]
+    assert "hidden" not in event.envelope
+    assert "OLD-0001" not in event.envelope
+
+
+def test_a_file_of_them_is_in_the_history(moved: Workspace, home: Path) -> None:
+    take(moved, case(1), case(2))
+    spec = moved.sources["old"]
+    found = statuses(moved, spec)
+    write_statuses(moved, spec, found, home / "status.csv", OPS, NOON)
+    written = (home / "status.csv").read_bytes()
+    assert written.decode("utf-8-sig") == as_csv(found)
+    assert left(moved) == [("old", 2, "file", None, sha256(written).hexdigest())]
+    with pytest.raises(EnvironmentFault, match="no folder"):
+        write_statuses(moved, spec, found, home / "nowhere" / "status.csv", OPS, NOON)
+    moved.db.dry_run = True
+    write_statuses(moved, spec, found, home / "never.csv", OPS, NOON)
+    moved.db.dry_run = False
+    assert not (home / "never.csv").exists()
+    assert len(left(moved)) == 1
 
 
 def test_the_same_again_has_the_same_id(moved: Workspace, receiver: Receiver) -> None:
@@ -142,6 +185,7 @@ def test_a_dry_run_posts_nothing(moved: Workspace, receiver: Receiver) -> None:
     assert send(ws) == 1
     assert receiver.got == []
     ws.db.dry_run = False
+    assert left(ws) == []
 
 
 def test_an_address_is_encrypted_or_here(home: Path) -> None:

@@ -24,6 +24,7 @@ from tasks.routing.triage import (
     triage_batch,
     triage_lease,
 )
+from tasks.sweeps import stuck_batches
 from tasks.workspace import Workspace
 from tests.cast import (
     DAY,
@@ -367,6 +368,18 @@ def test_a_batch_that_kills_its_worker_is_left_for_a_person(
     assert triage(ws, now).feedback == 1
     assert one(ws.db, Loop).topic == "annual-fee"
     assert triage_lease(ws, now + LEASE) is None
+    event = one(ws.db, HistoryEvent, kind=EventKind.FEEDBACK_GIVEN_UP)
+    lost = next(batch for batch in rows(ws.db, Batch) if batch.done_at is None)
+    assert json.loads(event.data) == {
+        "batch": lost.id,
+        "source": "desk",
+        "first": 0,
+        "feedback": 1,
+        "attempts": MAX_ATTEMPTS,
+    }
+    assert event.at == now, "when its last lease had run out"
+    assert one(ws.db, Message, template="triage_stuck").unit == "CX"
+    assert stuck_batches(ws) == 1
 
 
 def test_nothing_waits(ws: Workspace) -> None:

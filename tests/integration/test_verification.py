@@ -182,6 +182,7 @@ def test_a_quarantined_question_tells_nobody(ws: Workspace) -> None:
     assert sound(ws.db)
 
 
+@pytest.mark.breaks_history
 def test_a_mailbox_that_took_nothing_is_not_written_to_again(ws: Workspace) -> None:
     loop = solved(ws, **ADDRESS)
     ask(ws, NOON)

@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, text, update
 
 from loopwright.history import tree
 from loopwright.history.append import append
@@ -24,6 +24,7 @@ from tasks.change import Change
 from tasks.tickets.hand_off import accept, resolve
 from tasks.workspace import Workspace
 from tests.cast import (
+    DAY,
     FEE,
     LOGIN,
     NOON,
@@ -63,7 +64,7 @@ def told(ws: Workspace) -> Workspace:
 def report(ws: Workspace) -> tuple[int | None, str]:
     with ws.db.read() as tx:
         found = verify(tx)
-    return found.seq, found.problem or ""
+    return found.seq, (found.problem or "").rpartition(" / ")[2]
 
 
 def set_column(place: int, /, **values: Any) -> Any:
@@ -83,7 +84,7 @@ def test_a_sound_history_has_a_root(told: Workspace) -> None:
 EDITS: list[tuple[str, Any, str]] = [
     ("event_id", "forged", "columns differ from the envelope: event_id"),
     ("kind", "loop.merged", "columns differ from the envelope: kind"),
-    ("at", NOON.replace(year=2020), "column at differs"),
+    ("at", NOON.replace(year=2020), "columns differ from the envelope: at"),
     ("actor_type", "customer", "actor_type"),
     ("actor_id", "cc.li", "actor_id"),
     ("actor_via", "mail", "actor_via"),
@@ -139,26 +140,147 @@ def test_a_careful_edit_is_found_by_the_head(told: Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("content", "words"),
     [
         ("not json", "not JSON"),
-        ('{"v": 1}', "not canonical"),
+        ('{"v": 1}', "not of the form: members"),
         ('{"v":1,"v":1}', "duplicate keys"),
-        ("{}", "lacks"),
-        ("[]", "lacks"),
-        ("7", "lacks"),
-        ('{"actor":"x"}', "lacks"),
+        ("{}", "not of the form: members"),
+        ("[]", "not of the form: members"),
+        ("7", "not of the form: members"),
+        ('{"actor":"x"}', "not of the form: members"),
     ],
 )
-def test_an_envelope_that_is_none(told: Workspace, text: str, words: str) -> None:
+def test_an_envelope_that_is_none(told: Workspace, content: str, words: str) -> None:
     """Its leaf agrees with it, so the envelope itself must be looked at."""
     target = rows(told.db, HistoryEvent, kind="loop.opened")[-2].seq
-    leaf = sha256(b"\0" + text.encode()).digest()
+    leaf = sha256(b"\0" + content.encode()).digest()
     with told.db.begin() as tx:
-        tx.execute(set_column(target, envelope=text, leaf=leaf))
+        tx.execute(set_column(target, envelope=content, leaf=leaf))
     seq, problem = report(told)
     assert seq == target
     assert words in problem
+
+
+def test_an_envelope_written_otherwise(told: Workspace) -> None:
+    """The same values, but not the only bytes they may have."""
+    target = rows(told.db, HistoryEvent, kind="loop.opened")[-2]
+    content = json.dumps(json.loads(target.envelope))
+    with told.db.begin() as tx:
+        leaf = sha256(b"\0" + content.encode()).digest()
+        tx.execute(set_column(target.seq, envelope=content, leaf=leaf))
+    assert report(told) == (target.seq, "the envelope is not canonical")
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("v", 99),
+        ("v", True),
+        ("hash", "md5"),
+        ("loop_seq", False),
+        ("loop_seq", -1),
+        ("at", "2026-08-03 04:00"),
+        ("body", "00"),
+        ("policy", 1),
+        ("actor", {"type": "person", "id": "x", "via": "cli", "more": "x"}),
+        ("actor", {"type": "person", "id": 1, "via": "cli"}),
+        ("data", []),
+        ("data", {"x": 0.5}),
+        ("data", {"x": 2**60}),
+        ("data", {"x": {"y": 1}}),
+        ("data", {"份": 1}),
+    ],
+)
+def test_what_no_bundle_could_prove_is_found_here(told: Workspace, member: str, value: Any) -> None:
+    """`tools/verify_history.py` would refuse it, so it must not get under a signature."""
+    target = rows(told.db, HistoryEvent, kind="loop.opened")[-2]
+    with told.db.begin() as tx:
+        tx.execute(set_column(target.seq, **resealed(target, **{member: value})))
+    seq, problem = report(told)
+    assert seq == target.seq
+    assert "not of the form" in problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("body.erased", {"event": "x", "why": "customer"}),
+        ("body.erased", {"event": "x", "why": "", "authority": "court"}),
+        ("body.erased", {"why": "customer", "authority": "court"}),
+        ("history.restored", {}),
+        ("history.restored", {"epoch": 1}),
+        ("history.restored", {"epoch": True}),
+        ("history.restored", {"epoch": 10**12}),
+    ],
+)
+def test_what_verification_relies_on_is_complete(
+    told: Workspace, kind: str, data: dict[str, Any]
+) -> None:
+    size = number_of(told.db, HistoryEvent)
+    with told.db.begin() as tx:
+        append(tx, [seal(Event(uuid7(), kind, NOON, SYSTEM, data))])
+    assert report(told) == (size, f"the envelope is not of the form: data of {kind}")
+
+
+UNREADABLE = [
+    ("history_event", "envelope = x'ff00'"),
+    ("history_event", "at = 'yesterday'"),
+    ("history_event", "at = ''"),
+    ("history_event", "at = x'00'"),
+    ("history_event", "data = x'ff'"),
+    ("history_event", "leaf = 'text'"),
+]
+
+
+@pytest.mark.parametrize(("name", "edit"), UNREADABLE)
+def test_a_row_that_cannot_be_read_is_named(told: Workspace, name: str, edit: str) -> None:
+    if not told.db.is_sqlite:
+        pytest.skip("PostgreSQL keeps to the types of its columns")
+    with told.db.begin() as tx:
+        tx.execute(text(f"UPDATE {name} SET {edit} WHERE seq = 9"))
+    assert report(told)[0] == 9
+
+
+@pytest.mark.parametrize("edit", ["body = x'ff'", "salt = 'text'"])
+def test_a_body_that_cannot_be_read_is_named(told: Workspace, edit: str) -> None:
+    if not told.db.is_sqlite:
+        pytest.skip("PostgreSQL keeps to the types of its columns")
+    target = with_body(told)
+    with told.db.begin() as tx:
+        tx.execute(text(f"UPDATE event_body SET {edit} WHERE event_id = '{target.event_id}'"))
+    assert report(told)[0] == target.seq
+
+
+def test_an_id_that_stands_twice(told: Workspace) -> None:
+    """Its guard, the unique index, is gone; each of the two events is well made."""
+    if not told.db.is_sqlite:
+        pytest.skip("the index is a constraint there, dropped in the same way")
+    event = Event(uuid7(), EventKind.PROGRAM_STARTED, NOON, SYSTEM, {})
+    with told.db.begin() as tx:
+        unguarded(tx)
+        append(tx, [seal(event), seal(event)])
+    assert report(told)[1] == "an event id stands twice"
+
+
+def unguarded(tx: Connection) -> None:
+    """The table once more without its indexes."""
+    columns = ", ".join(column.name for column in EVENTS.columns)
+    tx.execute(text(f"CREATE TABLE copy AS SELECT {columns} FROM history_event"))
+    tx.execute(text("DROP TABLE history_event"))
+    tx.execute(text("ALTER TABLE copy RENAME TO history_event"))
+
+
+def test_how_far_times_step_back_is_told(told: Workspace) -> None:
+    size = number_of(told.db, HistoryEvent)
+    late, early = NOON + 30 * DAY, NOON + 20 * DAY
+    with told.db.begin() as tx:
+        kind = EventKind.PROGRAM_STARTED
+        append(tx, [seal(Event(uuid7(), kind, at, SYSTEM, {})) for at in (late, early)])
+    with told.db.read() as tx:
+        found = verify(tx)
+    assert found.ok
+    assert (found.back.seconds, found.back.seq) == (10 * DAY.total_seconds(), size + 1)
 
 
 def swap(tx: Connection, one: int, two: int) -> None:
@@ -243,7 +365,7 @@ def test_a_well_made_event_put_at_the_end(told: Workspace) -> None:
     size = number_of(told.db, HistoryEvent)
     with told.db.begin() as tx:
         old = tx.execute(select(HEAD)).one()
-        append(tx, [seal(Event(uuid7(), EventKind.SOURCE_RESUMED, NOON, SYSTEM, {}))])
+        append(tx, [seal(Event(uuid7(), EventKind.PROGRAM_STARTED, NOON, SYSTEM, {}))])
         tx.execute(update(HEAD).values(size=old.size, frontier=old.frontier))
     seq, problem = report(told)
     assert seq == size + 1

@@ -1,6 +1,7 @@
 """Group robots over real HTTP: limits, refusals, doubt and repetition, and no key anywhere."""
 
 import asyncio
+import json
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from loopwright.log import log
 from models.history import HistoryEvent
 from models.kinds import EventKind
 from models.message import Delivery, Message
-from notifications.registry import TRANSPORTS
+from notifications.registry import TRANSPORTS, WECOM
 from notifications.transport import Outgoing, Receipt, TransportError, WecomSettings
 from notifications.wecom_robot import WecomRobotTransport
 from notifications.wecom_text import notice_number
@@ -399,10 +400,15 @@ def test_workers_that_know_nothing_of_each_other_lose_nothing(
 
 
 def test_a_test_message(desk: Workspace, double: WecomDouble) -> None:
-    assert asyncio.run(send_test(desk, "dept-db", NOON)).startswith("dept-db/")
+    assert asyncio.run(send_test(desk, "dept-db", OPS, NOON)).startswith("dept-db/")
     assert "测试" in double.contents(DB)[0]
     with pytest.raises(EnvironmentFault, match="no key is set for robot nobody"):
-        asyncio.run(send_test(desk, "nobody", NOON))
+        asyncio.run(send_test(desk, "nobody", OPS, NOON))
+    events = rows(desk.db, HistoryEvent, kind=EventKind.MESSAGE_TESTED)
+    said = [json.loads(event.data) for event in events]
+    assert [(s["transport"], s["accepted"]) for s in said] == [(WECOM, True), (WECOM, False)]
+    assert "no key is set" in said[1]["reason"]
+    assert {event.actor_id for event in events} == {OPS.id}
 
 
 def test_doubt_is_told_even_after_other_failures(desk: Workspace, double: WecomDouble) -> None:
@@ -439,7 +445,7 @@ def test_a_robot_that_is_gone_and_back(desk: Workspace, double: WecomDouble) -> 
     refused = one(desk.db, Message, state="quarantined")
     assert (refused.unit, "93000" in refused.error) == ("DB", True)
     double.robots.add(DB)
-    assert requeue(desk, refused.id, NOON) == 1
+    assert requeue(desk, refused.id, OPS, NOON) == 1
     assert deliver(desk) == DeliveryCounts(sent=1)
 
 
@@ -449,7 +455,7 @@ def test_the_nearest_robot_of_the_line(desk: Workspace, double: WecomDouble) -> 
     assert deliver(desk) == DeliveryCounts(quarantined=1)
     assert one(desk.db, Message).error == "no key is set for robot house"
     desk.settings.wecom.robots["House"] = SecretStr(CC)
-    requeue(desk, None, NOON)
+    requeue(desk, None, OPS, NOON)
     assert deliver(desk) == DeliveryCounts(sent=1)
     assert len(double.contents(CC)) == 1
 

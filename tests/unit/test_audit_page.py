@@ -111,7 +111,7 @@ def test_the_second_opinion_is_found_without_our_program(language: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "Signature Verified Successfully" in done.stdout
     assert "in the signed tree" in done.stdout
-    assert done.stdout.count("as recorded") == 4
+    assert done.stdout.count("as recorded") == 5
 
 
 @pytest.mark.parametrize("bundle", ["broken-1-edited.zip", "broken-2-resigned.zip"])

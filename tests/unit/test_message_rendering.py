@@ -78,6 +78,13 @@ ZH: dict[str, Any] = {
         "words": "我叫张伟，钱被骗光了，我不想活了。打我13800138000",
     },
     "grounds": [{"title": "言语涉及轻生或人身安全"}, {"title": "轻生言语"}],
+    "batch": {
+        "id": "0199f3a2-7c1e-7d40-9d0a-5b7f2c3e4a11",
+        "source_title": "应用商店评价",
+        "count": "312",
+        "attempts": "8",
+        "given_up_at": "2026-11-21 09:05",
+    },
     "calendar": {
         "year": "2027",
         "count": "14",
@@ -168,6 +175,7 @@ ZH: dict[str, Any] = {
 }
 EN: dict[str, Any] = {
     **ZH,
+    "batch": {**ZH["batch"], "source_title": "App store reviews"},
     "calendar": {**ZH["calendar"], "names": "Office hours, Counter hours"},
     "seal": {**ZH["seal"], "problem": "an event is missing or was changed"},
     "organisation": {"title": "Linjiang Bank, customer experience"},

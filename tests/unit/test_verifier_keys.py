@@ -26,7 +26,7 @@ def log_with_a_new_key(*, recorded: bool = True) -> Log:
 
 def refusal(path: Path, *keys: verifier.Key) -> str:
     with pytest.raises(Refused) as caught:
-        verifier.verify(path, [*keys], [], None)
+        verifier.verify(path, [*keys], [], [])
     return str(caught.value.code)
 
 
@@ -36,10 +36,23 @@ def test_the_present_key_first_then_the_former(tmp_path: Path, recorded: bool) -
     whole = bundles.pack(tmp_path / "whole.zip", export_range(log, 0, len(log.lines)))
     loop = bundles.pack(tmp_path / "loop.zip", export_loop(log, "L260302-00000007"))
     for path in (whole, loop):
-        verifier.verify(path, [NEW, OLD], [], None)
+        verifier.verify(path, [NEW, OLD], [], [])
         assert refusal(path, OLD, NEW) == "note_former"
     assert refusal(whole, NEW) == refusal(whole, OLD) == "note_unsigned"
-    verifier.verify(loop, [NEW], [], None)
+    verifier.verify(loop, [NEW], [], [])
+
+
+def test_a_renewal_is_said_in_words(tmp_path: Path) -> None:
+    log = log_with_a_new_key()
+    path = bundles.pack(tmp_path / "b.zip", export_range(log, 0, len(log.lines)))
+    bundle, found = verifier.verify(path, [NEW, OLD], [], [])
+    words = "\n".join(verifier.report(bundle, found, [], None))
+    named = "+".join(str(NEXT.public).split("+")[:2])
+    assert (
+        f"位置 200，2026-05-31T01:00:00.000000Z，p-audit：更换签名密钥，此后由 {named} 签署"
+        in words
+    )
+    assert f"p-audit: the signing key was renewed; from here on {named} signs." in words
 
 
 def test_what_covers_the_renewal_is_not_believed_from_the_former_key(tmp_path: Path) -> None:
@@ -66,9 +79,9 @@ def test_the_checkpoint_that_the_auditor_holds_may_be_of_a_former_key(tmp_path: 
     held = tmp_path / "held.txt"
     held.write_text(log.notes[2][1], "utf-8")
     path = bundles.pack(tmp_path / "b.zip", export_range(log, 0, len(log.lines)))
-    since = verifier.read_since(held, [NEW, OLD])
-    _, found = verifier.verify(path, [NEW, OLD], [], since)
-    assert found.since
+    kept = verifier.read_held(held, [NEW, OLD], [])
+    _, found = verifier.verify(path, [NEW, OLD], [], kept.checkpoints)
+    assert found.since == 120
 
 
 def test_keys_of_two_histories_are_a_mistake() -> None:

@@ -67,24 +67,29 @@ def status(
     post: Annotated[
         bool, typer.Option("--post", help="Post them, signed, to cases.post_to.")
     ] = False,
+    person: Person = "",
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """回传状态 / What became of an older system's cases, by their numbers there."""
+    """回传状态 / What became of an older system's cases, by their numbers there.
+
+    Where they leave the house, with --out or --post, somebody must answer for it: --as PERSON.
+    """
     from dataclasses import asdict
 
     from loopwright.now import utc_now
     from tasks.intake.pull import source_named
     from tasks.moving_in.import_loops import require_cases
-    from tasks.moving_in.status_back import as_csv, post_statuses, statuses
+    from tasks.moving_in.status_back import post_statuses, statuses, write_statuses
 
     with workspace(dry_run=dry_run) as ws:
         spec = source_named(ws, source)
         require_cases(spec)
+        by = actor(ws, person) if out or post or person else None
         found = statuses(ws, spec, moment_in(ws, since) if since else None)
-        posted = post_statuses(ws, spec, found, utc_now()) if post else 0
-    if out is not None and not dry_run:
-        out.write_text(as_csv(found), "utf-8-sig")
+        posted = post_statuses(ws, spec, found, by, utc_now()) if by and post else 0
+        if by and out:
+            write_statuses(ws, spec, found, out, by, utc_now())
     document = {"items": [asdict(item) for item in found], "out": out and str(out)}
     emit(document | {"posted": posted}, as_json, lambda: tell_status(document, posted))
 
