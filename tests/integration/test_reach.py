@@ -194,6 +194,7 @@ def test_robots_cannot_mail(ws: Workspace) -> None:
     assert way(ws, loop) == "call"
 
 
+@pytest.mark.breaks_history
 @pytest.mark.parametrize("payload", ["", "{", "[]", '{"id": 1}', '{"text": "x", "mail": "***"}'])
 def test_what_was_erased_gives_no_address(ws: Workspace, payload: str) -> None:
     loop = a_loop(ws, customer="C1", mail=HERS).id

@@ -23,7 +23,7 @@ from tasks.dispatch import (
     look_at_growing,
 )
 from tasks.documents.publish import publish
-from tasks.intake.ingest import save_state
+from tasks.intake.pull import switch_source
 from tasks.sweeps import SWEEPS
 from tasks.workspace import Workspace
 from tests.cast import FEE, LOGIN, NOON, OPS, documents, drop, number_of, rows
@@ -78,8 +78,7 @@ def test_files_that_vanish_or_are_hidden_or_of_a_switched_off_source_are_left(
     gone = put(ws, "gone.txt", LOGIN)
     put(ws, ".partial", LOGIN)
     put(ws, "off.txt", LOGIN, source="daily_posts")
-    with ws.db.begin() as tx:
-        save_state(tx, "daily_posts", NOON, enabled=False)
+    switch_source(ws, "daily_posts", False, OPS, NOON)
     assert inbox.rested(ws) == []
     gone.unlink()
     assert [inbox.rested(ws) for _ in range(3)] == [[], [], []]
