@@ -1732,6 +1732,10 @@ SINCE_MANY = (
     " are outside of this bundle, {lost} are of what was lost in a restore; {unsigned} pieces are"
     " no checkpoints signed by the keys given and were passed over.",
 )
+ASKED = (
+    "导出时所要的（记在导出事件里）：{asked}。",
+    "What was asked for, as the exported event has it: {asked}.",
+)
 WITNESSED = ("见证人 {witnesses} 也签了名。", "Signed by the witness {witnesses} too.")
 ERASED = ("删除", "erased")
 
@@ -1740,6 +1744,7 @@ def report(bundle: Bundle, found: Found, witnesses: list[Key], held: Held | None
     """What is proven and what is not, Chinese first, a sentence a line."""
     known = facts(bundle, found, witnesses, held)
     said = [RANGE_PROVEN if bundle.is_range else LOOP_PROVEN, BODIES_PROVEN, SIGNED, DOCUMENTS]
+    said += [ASKED] if known["asked"] else []
     said += [WITNESSED] if witnesses else []
     said += since_words(held) if held else []
     said += [TIMES, IN_TIME if found.timing.back_seq < 0 else BACK_IN_TIME]
@@ -1796,6 +1801,7 @@ def facts(bundle: Bundle, found: Found, witnesses: list[Key], held: Held | None)
         "root": b64encode(last.root).decode(),
         "at": exported["at"],
         "who": plain(exported["actor"]["id"]),
+        "asked": plain(exported["data"].get("asked") or ""),
         "witnesses": ", ".join(witness.name for witness in witnesses),
         "first_at": timing.first,
         "last_at": timing.last,

@@ -701,6 +701,7 @@ def sample(
         int | None, typer.Option("--checkpoint", metavar="SIZE", help="Instead of the last one.")
     ] = None,
     events: Annotated[bool, typer.Option("--events", help="Events instead of loops.")] = False,
+    key: Vkeys = None,
     as_json: AsJson = False,
 ) -> None:
     """抽样 / Draw loops that anybody can draw again from the checkpoint and the seed."""
@@ -709,8 +710,10 @@ def sample(
 
     from tasks.audit.sample_history import sample as sample_history
 
-    with workspace() as ws, ws.db.read() as tx:
-        found = sample_history(tx, number, seed, size=checkpoint, events=events)
+    with workspace() as ws:
+        signer = who_signs(ws.settings, key, required=False)
+        with ws.db.read() as tx:
+            found = sample_history(tx, number, seed, size=checkpoint, events=events, signer=signer)
     root = b64encode(found.checkpoint.root).decode()
 
     def human() -> None:

@@ -88,9 +88,12 @@ class SealRefused(FindingError):
 
 
 def newest(tx: Connection) -> Any | None:
-    """The row of the last checkpoint."""
+    """The row of the last checkpoint. Raises SealRefused for one that cannot be read."""
     order = (CHECKPOINTS.c.epoch.desc(), CHECKPOINTS.c.size.desc())
-    return tx.execute(select(CHECKPOINTS).order_by(*order).limit(1)).one_or_none()
+    try:
+        return tx.execute(select(CHECKPOINTS).order_by(*order).limit(1)).one_or_none()
+    except UNREADABLE:
+        raise SealRefused("checkpoint", 1, 0) from None
 
 
 def last_of(tx: Connection, kind: EventKind) -> Any | None:

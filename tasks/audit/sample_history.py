@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from loopwright.errors import FindingError, InputError
+from loopwright.history.keys import Signer, renewals_in
 from loopwright.history.note import Checkpoint, Note
 from models.base import table
 from models.history import AuditCheckpoint, HistoryEvent
@@ -60,13 +61,20 @@ def draw(root: bytes, seed: str, size: int) -> Iterator[int]:
 
 
 def sample(
-    tx: Connection, number: int, seed: str, *, size: int | None = None, events: bool = False
+    tx: Connection,
+    number: int,
+    seed: str,
+    *,
+    size: int | None = None,
+    events: bool = False,
+    signer: Signer | None = None,
 ) -> Sample:
     """`number` loops (or events) of the history at the checkpoint of `size`, or the last one.
 
-    All there are where these are fewer. Raises InputError without such a checkpoint.
+    All there are where these are fewer. Raises InputError without such a checkpoint, NoteError for
+    one that the signer, where known, did not sign: its root would be anybody's choice.
     """
-    checkpoint = find_checkpoint(tx, size)
+    checkpoint = find_checkpoint(tx, size, signer)
     number = min(number, checkpoint.size if events else loops_before(tx, checkpoint.size))
     positions = draw(checkpoint.root, seed, checkpoint.size)
     drawn, draws = list[Drawn](), 0
@@ -81,7 +89,7 @@ def sample(
     return Sample(checkpoint, drawn, draws)
 
 
-def find_checkpoint(tx: Connection, size: int | None) -> Checkpoint:
+def find_checkpoint(tx: Connection, size: int | None, signer: Signer | None) -> Checkpoint:
     query = select(CHECKPOINTS.c.note).order_by(
         CHECKPOINTS.c.epoch.desc(), CHECKPOINTS.c.size.desc()
     )
@@ -92,6 +100,8 @@ def find_checkpoint(tx: Connection, size: int | None) -> Checkpoint:
             "there is no checkpoint" + (f" of size {size:,}" if size is not None else ""),
             "`loopwright audit checkpoint` makes one and shows the last",
         )
+    if signer is not None:
+        return signer.signed(note, renewals_in(tx))
     return Checkpoint.parse(Note.parse(note).text)
 
 

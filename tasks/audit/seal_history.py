@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
-from loopwright.errors import EnvironmentFault, InputError
+from loopwright.errors import EnvironmentFault, FindingError, InputError
 from loopwright.history import note, tree
 from loopwright.history.append import append, head
 from loopwright.history.checkpoints import (
@@ -116,8 +116,9 @@ def sealed_row(
     own = last_signed(audit.last_signed, signer)
     outside = [own, newest_outside(audit.append_to, signer)]
     with ws.db.read() as tx:
-        last, restores = newest(tx), restores_in(tx)
+        last = newest(tx)
         size, frontier = proven_head(tx, last, signer)
+        restores = restores_in(tx)
         if problem := unexpected_key(tx, last, size, key.public):
             raise EnvironmentFault(f"not signed: {problem}", RENEW_FIX)
         for checkpoint in filter(None, outside):
@@ -175,9 +176,9 @@ def record_refusal(ws: Workspace, refusal: SealRefused, now: datetime) -> None:
     for say in (append_refusal, warn_operations):
         try:
             say(ws, refusal, now)
-        except (DatabaseError, EnvironmentFault, ValueError, IndexError) as error:
+        except (DatabaseError, EnvironmentFault, FindingError, ValueError, IndexError) as error:
             # A signer may have no right to write, a broken head takes nothing more, and without
-            # documents there are no operations.
+            # documents, or with forged ones, there are no operations.
             log.error("history.refusal_unrecorded", error=type(error).__name__)
 
 

@@ -637,3 +637,4 @@ def test_what_was_asked_for_is_on_record(busy: Workspace) -> None:
     assert json.loads(event.data)["asked"] == (
         f"--from {NOON.isoformat()} --to {(NOON + HOUR).isoformat()} --bodies none"
     )
+    assert f"--from {NOON.isoformat()}" in proven(made.path)
