@@ -172,9 +172,9 @@ class Stage:
             answers.answers(self.ws, some, now)
 
     def call_back(self, plan: Plan, now: datetime) -> None:
-        """A call that brings no answer, unless one has come meanwhile."""
+        """A call that brings no answer, unless one has come meanwhile, and only one an hour."""
         question = self.row(VERIFICATIONS, plan)
-        if question.call_at is not None:
+        if question.call_at is not None and question.contacted_at != now:
             kept, actor = self.say(plan, words.EVIDENCE), self.head(self.planner.operations)
             outcome = CallOutcome(plan.word)
             call_backs.called(self.ws, question.loop_id, outcome, kept, actor, now)
