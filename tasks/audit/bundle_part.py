@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, ColumnElement, Connection, Select, and_, cast, false, func, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    cast,
+    false,
+    func,
+    select,
+    true,
+)
 
 from loopwright.errors import InputError
 from loopwright.history.append import head
@@ -134,12 +145,21 @@ def range_ends(tx: Connection, asked: Asked, size: int) -> tuple[int, int]:
     """The smallest range that holds every event asked for: times need not grow with positions."""
     refuse_backwards(asked)
     first, last = asked.first or 0, size - 1 if asked.last is None else asked.last
-    said = time_in(EVENTS.c.envelope, tx.dialect.name)
+    within = between(time_in(EVENTS.c.envelope, tx.dialect.name), first, last)
     if isinstance(first, datetime):
-        first = edge(tx, func.min(EVENTS.c.seq), said >= timestamp(first), size)
+        first = edge(tx, func.min(EVENTS.c.seq), within, size)
     if isinstance(last, datetime):
-        last = edge(tx, func.max(EVENTS.c.seq), said <= timestamp(last), -1)
+        last = edge(tx, func.max(EVENTS.c.seq), within, -1)
     return first, min(last + 1, size)
+
+
+def between(
+    said: ColumnElement[str], first: int | datetime, last: int | datetime
+) -> ColumnElement[bool]:
+    """The events of the time asked for; positions ask for none."""
+    late = said >= timestamp(first) if isinstance(first, datetime) else true()
+    early = said <= timestamp(last) if isinstance(last, datetime) else true()
+    return and_(late, early)
 
 
 def refuse_backwards(asked: Asked) -> None:

@@ -28,7 +28,7 @@ from models.history import AuditCheckpoint, EventBody, HistoryEvent
 from models.kinds import Authority, EventKind
 from models.loop import Loop
 from tasks.audit.bundle_documents import in_force
-from tasks.audit.bundle_part import Asked
+from tasks.audit.bundle_part import Asked, find_part
 from tasks.audit.bundle_proofs import evenly
 from tasks.audit.export_history import Exported, export, seal_past
 from tasks.audit.sample_history import draw, sample
@@ -483,7 +483,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from loopwright.history.envelope import Actor
 from loopwright.settings import load_settings
-from tasks.audit.bundle_part import Asked
+from tasks.audit.bundle_part import Asked, find_part
 from tasks.audit.export_history import export, seal_past
 from tasks.workspace import open_workspace
 
@@ -638,3 +638,18 @@ def test_what_was_asked_for_is_on_record(busy: Workspace) -> None:
         f"--from {NOON.isoformat()} --to {(NOON + HOUR).isoformat()} --bodies none"
     )
     assert f"--from {NOON.isoformat()}" in proven(made.path)
+
+
+def test_a_period_holds_what_happened_in_it_and_what_lies_between(busy: Workspace) -> None:
+    """An event with a later time far ahead of it does not draw the beginning forward."""
+    before = head_size(busy)
+    for at in (NOON + 30 * DAY, NOON + 10 * DAY, NOON + 11 * DAY, NOON + 40 * DAY):
+        with busy.db.begin() as tx:
+            append(tx, [seal(Event(uuid7(), EventKind.PROGRAM_STARTED, at, OPS, {}))])
+    with busy.db.read() as tx:
+        part = find_part(tx, Asked(first=NOON + 9 * DAY, last=NOON + 12 * DAY))
+        assert (part.first, part.end) == (before + 1, before + 3)
+        part = find_part(tx, Asked(first=NOON + 9 * DAY, last=NOON + 35 * DAY))
+        assert (part.first, part.end) == (before, before + 3)
+        part = find_part(tx, Asked(first=NOON + 35 * DAY))
+        assert (part.first, part.end) == (before + 3, before + 4)
